@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Annotation
-from test_in_print import check
+from support.in_print import check_print
 
 from olora_viz.figures.png import png_bytes
 from olora_viz.figures.studies import claim_figure
@@ -30,6 +30,6 @@ def test_the_words_of_a_picture_are_within_it(name: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(Canvas, "savefig", seen)
     png_bytes([claim_figure(CLAIMS[name], finding)])
     (canvas,) = drawn
-    check(canvas)
+    check_print(canvas)
     titles = [text.get_text() for text in canvas.findobj(Annotation)]
     assert f"Undecided: {CLAIMS[name].sentence}" in titles

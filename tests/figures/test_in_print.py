@@ -1,12 +1,11 @@
 """Every figure for print: nothing is cut and no words meet, at the width of one column and of two."""
 
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from matplotlib.text import Text
+from support.in_print import check_print, words_in
 from support.simulated_studies import METHODS, World
 
 import olora_viz as ov
@@ -35,47 +34,13 @@ def studies() -> dict[str, Verdicts]:
     return {"several": several, "many": many, "two": study(*METHODS[:3]), "one": study(*METHODS[:2], r=(2, 16))}
 
 
-def words(canvas: Any) -> list[Text]:
-    """Return the words that are seen."""
-    beyond = {
-        tick.label1
-        for axes in canvas.axes
-        for axis, (low, high) in ((axes.xaxis, sorted(axes.get_xlim())), (axes.yaxis, sorted(axes.get_ylim())))
-        for tick in axis.get_major_ticks()
-        if not low <= tick.get_loc() <= high
-    }
-    return [text for text in canvas.findobj(Text) if text.get_text() and text.get_visible() and text not in beyond]
-
-
-def check(canvas: Any, least: int = 6) -> None:
-    """Check that no words are cut and no two meet; those that are turned by half an angle only for the former.
-
-    Args:
-        least: texts that the figure has.
-    """
-    canvas.draw_without_rendering()
-    wide, high = canvas.bbox.width, canvas.bbox.height
-    seen = words(canvas)
-    assert len(seen) >= least
-    boxes = [text.get_window_extent() for text in seen]
-    for text, box in zip(seen, boxes, strict=True):
-        cut = (box.x0, box.y0, wide - box.x1, high - box.y1)
-        assert min(cut) > -1, (text.get_text(), cut)
-        assert text.get_fontsize() >= 7
-    for (a, one), (b, other) in combinations(zip(seen, boxes, strict=True), 2):
-        if {a.get_rotation(), b.get_rotation()} <= {0, 90}:
-            across = min(one.x1, other.x1) - max(one.x0, other.x0)
-            along = min(one.y1, other.y1) - max(one.y0, other.y0)
-            assert min(across, along) < 2, (a.get_text(), b.get_text(), across, along)
-
-
 @both
 @pytest.mark.parametrize("what", OF_STUDY)
 @pytest.mark.parametrize("name", ["several", "many", "two", "one"])
 def test_a_figure_of_a_study(studies: dict[str, Verdicts], name: str, what: str, style: str) -> None:
     canvas, caption = ov.figure_style(style).drawn(ov.plot_study(studies[name], what=what))
-    check(canvas)
-    said = " ".join(text.get_text().replace("\n", " ") for text in words(canvas))
+    check_print(canvas)
+    said = " ".join(text.get_text().replace("\n", " ") for text in words_in(canvas))
     if what == "wins":
         for init in studies[name].study.compare[1:]:
             assert said.count(method_name(init)) >= 2
@@ -90,7 +55,7 @@ def test_a_figure_of_a_study(studies: dict[str, Verdicts], name: str, what: str,
 @pytest.mark.parametrize("name", ["several", "many"])
 def test_the_interactions_of_a_study(studies: dict[str, Verdicts], name: str, style: str) -> None:
     canvas, caption = ov.figure_style(style).drawn(ov.plot_study(studies[name], what="interaction"))
-    check(canvas, least=4)  # one tile has its number, its row, its column and the axis
+    check_print(canvas, least=4)  # one tile has its number, its row, its column and the axis
     assert "minus that with" in caption
 
 
@@ -103,4 +68,4 @@ def test_a_figure_of_anything_else(style: str) -> None:
         ov.plot_race(one), ov.plot_race(fair), ov.plot_race({"a": one, "another": fair}), ov.plot_rates(fair),
         ov.plot_gradients(one), ov.plot_spectrum(weight, r=4), ov.plot_claim("subset", subset),
     ):  # fmt: skip
-        check(ov.figure_style(style).drawn(figure)[0])
+        check_print(ov.figure_style(style).drawn(figure)[0])

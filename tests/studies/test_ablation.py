@@ -1,7 +1,7 @@
 """The claim that the QR is what helps, on studies whose losses are known."""
 
 import pytest
-from test_claims import STUDY, bowl, gaining, mean, study
+from support.planted_losses import STUDY, bowl, gaining, mean, study
 
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED

@@ -2,14 +2,13 @@
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from test_verdicts import bowl, row
+from support.planted_losses import LAYERS, STUDY, bowl, gaining, mean, study
 
 from olora_viz.__main__ import main
 from olora_viz.figures.png import png_bytes
@@ -17,45 +16,11 @@ from olora_viz.figures.studies import claim_figure
 from olora_viz.measures.truncation import truncation
 from olora_viz.studies import claims
 from olora_viz.studies.claims import CLAIMS, convergence, depth, landscape, rate_by_rank, result, smaller, subset
-from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding, together
+from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, together
 from olora_viz.studies.claims.evidence import ClaimEvidence, Depth, Landscape
-from olora_viz.studies.search import needed
-from olora_viz.studies.statistics import Interval
-from olora_viz.studies.study import Study, Trial
-from olora_viz.studies.verdicts import Verdicts, verdicts_of
+from olora_viz.studies.study import Trial
+from olora_viz.studies.verdicts import verdicts_of
 from olora_viz.views.decision import verdict_rows
-
-STUDY = Study(tune={"lr": (1e-3, 2e-3, 4e-3)}, seeds=5)
-Loss = Callable[[Trial], float]
-
-
-def noise(trial: Trial) -> float:
-    """A small error of a run that nothing else shares."""
-    key = [trial.seed, trial.cell.r or 0, int(1e6 * trial.lr), *trial.method.encode()]
-    if varied := (*trial.cell.others, *trial.tuned):
-        key += repr(varied).encode()
-    return float(np.random.default_rng(key).normal(0, 0.01))
-
-
-def study(loss: Loss, base: Study = STUDY) -> Verdicts:
-    """Return the verdicts of a study whose losses are known."""
-    losses: dict[Trial, float] = {}
-    while todo := needed(base, losses):
-        losses |= {trial: loss(trial) + noise(trial) for trial in todo}
-    return verdicts_of(base, {trial: row(value) for trial, value in losses.items()})
-
-
-def mean(finding: Finding, name: str) -> float:
-    """Return the mean of a number that has an interval."""
-    found = finding.numbers[name]
-    assert isinstance(found, Interval)
-    assert found.low <= found.mean <= found.high
-    return found.mean
-
-
-def gaining(gain: float) -> Loss:
-    """OLoRA's loss is lower by so much, whatever the rate."""
-    return lambda its: 1.0 + bowl(its.lr) + 0.1 * its.seed - gain * (its.method == "olora")
 
 
 def test_where_no_shared_rate_has_all_seeds_nothing_is_said_to_be_compared_there() -> None:
@@ -100,9 +65,6 @@ def test_a_subset_is_one_for_a_diagonal_weight_and_none_for_a_random_one() -> No
     assert both.verdict == MIXED
     assert both.numbers["bounded"] == 2
     assert both.numbers["farthest"] == pytest.approx(float(random.distance.max()))
-
-
-LAYERS = ("blocks.0.q", "blocks.0.k", "blocks.1.q", "blocks.1.k")
 
 
 @pytest.mark.parametrize(("ours", "verdict"), [(2.0, "holds"), (8.0, "fails"), (4.0, "level")], ids=str)

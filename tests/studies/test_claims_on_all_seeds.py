@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pytest
-from test_verdicts import bowl, row
+from support.planted_losses import bowl, row
 
 from olora_viz.studies.claims import base_dtype, larger_batches, rate_against_full, smaller
 from olora_viz.studies.claims.claim import Finding, ratio_of

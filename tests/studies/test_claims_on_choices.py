@@ -2,76 +2,33 @@
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_claims import STUDY, mean, study
-from test_verdicts import bowl
+from support.planted_claims import (
+    ALPHAS,
+    ATTENTION,
+    ATTENTIONS,
+    BATCHES,
+    CHOICES,
+    DOWN,
+    EQUAL,
+    JUDGES,
+    MLP,
+    ROWS,
+    WILD,
+    comparing,
+    planted_choices,
+)
+from support.planted_losses import bowl, mean, study
 
 from olora_viz.learn.gallery.judge import setup_words
-from olora_viz.studies.claims import (
-    CLAIMS,
-    alpha,
-    attention_alone,
-    few_rows,
-    one_adapter,
-    start_matters_least,
-    tuned_batch,
-)
-from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding
+from olora_viz.studies.claims import CLAIMS, attention_alone, few_rows, start_matters_least, tuned_batch
+from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED
 from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.studies.study import Study, Trial
-from olora_viz.studies.verdicts import Verdicts, verdicts_of
-
-WILD = math.nan
-"""A difference that no number of seeds here can tell: it is another one with each."""
-
-ATTENTION, MLP = "lora:targets=attention,params=74k", "lora:targets=mlp,params=74k"
-DOWN = "lora:targets=layers.0.mlp.down_proj", "lora:targets=layers.1.mlp.down_proj"
-EQUAL = {"lora": 73_696, ATTENTION: 75_264, MLP: 73_164}
-
-
-def planted(base: Study, shifts: dict[str, float], few: float = 0.0) -> Verdicts:
-    """Return the verdicts of a study whose methods have these losses more than the first; `few` on 50 rows."""
-
-    def loss(its: Trial) -> float:
-        shift = shifts.get(its.method, 0.0) + few * (dict(its.cell.others).get("rows") == 50)
-        if math.isnan(shift):
-            shift = float(np.random.default_rng([its.seed, *its.method.encode()]).normal(0, 0.5))
-        return 1.0 + bowl(its.lr) + 0.1 * its.seed + shift
-
-    return study(loss, base)
-
-
-def comparing(*methods: str) -> Study:
-    return Study(tune={"lr": STUDY.lrs}, compare=("lora", *methods), seeds=5)
-
-
-ALPHAS = comparing("lora:alpha=r/4", "lora:alpha=2r")
-BATCHES = comparing("pissa", "milora").changed(tune={"batch_size": (4, 8)})
-ATTENTIONS = comparing(ATTENTION, MLP)
-ADAPTERS = comparing(*DOWN)
-ROWS = comparing("olora").changed(across={"rows": (50, 500)})
-CHOICES = comparing("olora", "pissa", "lora:alpha=2r", "lora:r=2", ATTENTION)
-
-Judge = Callable[[Verdicts], Finding]
-
-
-def on_attention(verdicts: Verdicts) -> Finding:
-    counts = {method: EQUAL.get(method, 1) for method in verdicts.study.compare}
-    return attention_alone.judge(verdicts, dict.fromkeys(verdicts.study.cells(), counts))
-
-
-JUDGES: dict[str, tuple[Judge, Study]] = {
-    "alpha": (alpha.judge, ALPHAS),
-    "tuned-batch": (tuned_batch.judge, BATCHES),
-    "attention-alone": (on_attention, ATTENTIONS),
-    "one-adapter": (one_adapter.judge, ADAPTERS),
-    "few-rows": (few_rows.judge, ROWS),
-    "start-matters-least": (start_matters_least.judge, CHOICES),
-}
+from olora_viz.studies.verdicts import verdicts_of
 
 
 @pytest.mark.parametrize(
@@ -107,7 +64,7 @@ JUDGES: dict[str, tuple[Judge, Study]] = {
 )  # fmt: skip
 def test_a_claim_follows_the_losses(name: str, shifts: dict[str, float], verdict: str) -> None:
     judge, base = JUDGES[name]
-    found = judge(planted(base, shifts))
+    found = judge(planted_choices(base, shifts))
     assert found.verdict == verdict, found.words
     for method, shift in shifts.items():
         if f"difference_{method}" in found.numbers and not math.isnan(shift):
@@ -116,12 +73,12 @@ def test_a_claim_follows_the_losses(name: str, shifts: dict[str, float], verdict
 
 @pytest.mark.parametrize(("few", "verdict"), [(-0.3, "holds"), (0.3, "fails"), (0.0, "level")])
 def test_few_rows_are_compared_with_many_in_pairs(few: float, verdict: str) -> None:
-    found = few_rows.judge(planted(ROWS, {"olora": 0.5}, few))
+    found = few_rows.judge(planted_choices(ROWS, {"olora": 0.5}, few))
     assert found.verdict == verdict
     for method in ROWS.compare:
         assert mean(found, f"difference_{method}") == pytest.approx(few, abs=0.03)
     assert found.numbers["pairs"] == 2
-    both = few_rows.judge(planted(ROWS.changed(across={"r": (2, 16), "rows": (None, 200, 50)}), {}, few))
+    both = few_rows.judge(planted_choices(ROWS.changed(across={"r": (2, 16), "rows": (None, 200, 50)}), {}, few))
     assert (both.verdict, both.numbers["pairs"]) == (verdict, 4)
     assert "That 50 rows end better than all rows" in both.words
 
@@ -167,7 +124,7 @@ def test_cells_that_disagree_are_mixed_and_a_choice_is_counted_over_all_of_them(
 
 
 def test_at_equal_parameters_means_that_they_are() -> None:
-    verdicts = planted(ATTENTIONS, {ATTENTION: 0.3})
+    verdicts = planted_choices(ATTENTIONS, {ATTENTION: 0.3})
     counts = {"lora": 73_696, ATTENTION: 28_672, MLP: 73_164}
     found = attention_alone.judge(verdicts, dict.fromkeys(ATTENTIONS.cells(), counts))
     assert found.verdict == NOT_MEASURED
@@ -175,9 +132,9 @@ def test_at_equal_parameters_means_that_they_are() -> None:
 
 
 def test_the_parameters_of_a_study_are_those_that_its_races_train() -> None:
-    evidence = ClaimEvidence(study=planted(ATTENTIONS.changed({"batch_size": 2}), {}))
+    evidence = ClaimEvidence(study=planted_choices(ATTENTIONS.changed({"batch_size": 2}), {}))
     assert list(evidence.trained.values()) == [EQUAL]
-    assert ClaimEvidence(study=planted(ALPHAS, {})).trained == {}
+    assert ClaimEvidence(study=planted_choices(ALPHAS, {})).trained == {}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +155,7 @@ def test_the_parameters_of_a_study_are_those_that_its_races_train() -> None:
     ],
 )
 def test_a_study_that_lacks_something_says_what(name: str, base: Study, sentence: str) -> None:
-    found = JUDGES[name][0](verdicts_of(base, planted(replace(base, seeds=1), {}).rows))
+    found = JUDGES[name][0](verdicts_of(base, planted_choices(replace(base, seeds=1), {}).rows))
     assert found.verdict == NOT_MEASURED
     assert sentence in found.words
 
@@ -206,7 +163,7 @@ def test_a_study_that_lacks_something_says_what(name: str, base: Study, sentence
 @pytest.mark.parametrize("name", JUDGES)
 def test_a_study_of_which_a_part_has_run_decides_nothing(name: str) -> None:
     judge, base = JUDGES[name]
-    whole = planted(base, {}).rows
+    whole = planted_choices(base, {}).rows
     for some in (
         lambda its: its.seed < 2,
         lambda its: its.method == "lora",
@@ -220,7 +177,7 @@ def test_a_study_of_which_a_part_has_run_decides_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", JUDGES)
 def test_the_order_of_methods_changes_nothing(name: str) -> None:
     judge, base = JUDGES[name]
-    found = planted(base, {})
+    found = planted_choices(base, {})
     turned = replace(base, compare=(base.reference, *reversed(base.compare[1:])))
     again = judge(verdicts_of(turned, found.rows))
     first = judge(found)
@@ -231,7 +188,7 @@ def test_the_order_of_methods_changes_nothing(name: str) -> None:
 
 def test_what_is_crossed_and_tuned_is_told() -> None:
     base = ROWS.changed({"steps": 60, "batch_size": 8}, {"steps": (20, 80)})
-    words = setup_words(CLAIMS["few-rows"], ClaimEvidence(study=planted(base, {})))
+    words = setup_words(CLAIMS["few-rows"], ClaimEvidence(study=planted_choices(base, {})))
     assert words == "5 seeds, 3 rates from 1e-3 to 4e-3, rank 8, 20 and 80 steps of 8 prompts, rows 50 and 500"
-    words = setup_words(CLAIMS["tuned-batch"], ClaimEvidence(study=planted(BATCHES, {})))
+    words = setup_words(CLAIMS["tuned-batch"], ClaimEvidence(study=planted_choices(BATCHES, {})))
     assert words.endswith("steps of 16 prompts, batch size 4 and 8 tuned")

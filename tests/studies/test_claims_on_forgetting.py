@@ -1,61 +1,18 @@
 """Claims about forgetting: the verdicts on studies whose drifts are planted."""
 
-import math
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from test_claims import Loss, mean, study
-from test_verdicts import bowl
+from support.planted_claims import BEST_OF_FORGETTING, OF_FULL, OF_MINOR, OF_TWO, forgetting, planted_forgetting
+from support.planted_losses import bowl, mean, study
 
 from olora_viz.studies.claims import CLAIMS, forgets_no_more, learns_less, minor_starts
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding, command_of_claim
 from olora_viz.studies.claims.evidence import ClaimEvidence, study_within
 from olora_viz.studies.claims.forgetting import BEST_RATES, EQUAL_LEARNING, ONE_RATE, WAYS, compared, finding_of
-from olora_viz.studies.study import Study, Trial
-from olora_viz.studies.verdicts import Verdicts, verdicts_of
-
-BEST = 2e-3
-RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
-OF_TWO = Study().changed(race={"keep": "auto"}, tune={"lr": RATES}, seeds=4)
-OF_MINOR = replace(OF_TWO, compare=("lora", "olora", "milora", "mica"))
-OF_FULL = replace(OF_TWO, compare=("lora", "full"))
-
-
-def forgetting(base: Study, loss: Loss, drift: Callable[[Trial], float]) -> Verdicts:
-    """Return the verdicts of a study whose losses and drifts are known."""
-    found = study(loss, base)
-
-    def drawn(trial: Trial) -> float:
-        noise = np.random.default_rng([trial.seed, round(1e6 * trial.lr), *trial.method.encode()]).normal(0, 0.01)
-        return drift(trial) * math.exp(noise + 0.2 * trial.seed)
-
-    return verdicts_of(
-        base,
-        {
-            trial: row | {"base_text_loss": 4.0, "text_loss": 4.0 + drawn(trial), "drift": drawn(trial)}
-            for trial, row in found.rows.items()
-        },
-    )
-
-
-def planted(
-    base: Study, times: Mapping[str, float], best: Mapping[str, float] | None = None, gain: float = 0.0
-) -> Verdicts:
-    """Return a study in which a method forgets so many times as much as LoRA at every rate.
-
-    Args:
-        best: the best rates that are not LoRA's.
-        gain: by which full fine-tuning's loss is lower.
-    """
-    rates = best or {}
-    return forgetting(
-        base,
-        lambda trial: 1.0 + bowl(trial.lr, rates.get(trial.method, BEST)) - gain * (trial.method == "full"),
-        lambda trial: times.get(trial.method, 1.0) * trial.lr / BEST,
-    )
+from olora_viz.studies.study import Study
+from olora_viz.studies.verdicts import Verdicts
 
 
 def ratio(finding: Finding, init: str, way: str) -> float:
@@ -68,7 +25,7 @@ def ratio(finding: Finding, init: str, way: str) -> float:
 def test_olora_forgets_no_more_if_the_whole_interval_of_the_ratio_lies_below_the_margin(
     times: float, verdict: str
 ) -> None:
-    finding = forgets_no_more.judge(planted(OF_TWO, {"olora": times}))
+    finding = forgets_no_more.judge(planted_forgetting(OF_TWO, {"olora": times}))
     assert finding.verdict == verdict, finding.words
     for way in WAYS:
         assert ratio(finding, "olora", way) == pytest.approx(times, rel=0.1)
@@ -81,7 +38,7 @@ def test_olora_forgets_no_more_if_the_whole_interval_of_the_ratio_lies_below_the
 
 def test_a_start_that_learns_at_a_lower_rate_forgets_more_at_one_rate_and_no_more_at_best_rates() -> None:
     """Its loss and its drift are those of LoRA at twice the rate."""
-    finding = forgets_no_more.judge(planted(OF_TWO, {"olora": 2.0}, {"olora": BEST / 2}))
+    finding = forgets_no_more.judge(planted_forgetting(OF_TWO, {"olora": 2.0}, {"olora": BEST_OF_FORGETTING / 2}))
     assert finding.verdict == MIXED
     assert ratio(finding, "olora", ONE_RATE) == pytest.approx(2.0, rel=0.1)
     assert ratio(finding, "olora", BEST_RATES) == pytest.approx(1.0, rel=0.1)
@@ -91,7 +48,7 @@ def test_a_start_that_learns_at_a_lower_rate_forgets_more_at_one_rate_and_no_mor
 def test_seeds_that_disagree_decide_nothing() -> None:
     found = forgetting(
         OF_TWO,
-        lambda trial: 1.0 + bowl(trial.lr, BEST),
+        lambda trial: 1.0 + bowl(trial.lr, BEST_OF_FORGETTING),
         lambda trial: trial.lr * (3.0 if trial.method == "olora" and trial.seed % 2 else 1.0),
     )
     assert forgets_no_more.judge(found).verdict == "undecided"
@@ -101,7 +58,7 @@ def test_an_order_at_best_rates_has_to_survive_the_rates_that_are_as_good() -> N
     """OLoRA's loss is the same at all its rates, up to noise, so that a rate with more drift is as good."""
     found = forgetting(
         OF_TWO,
-        lambda trial: 1.0 if trial.method == "olora" and trial.lr > 6e-4 else 1.2 + bowl(trial.lr, BEST),
+        lambda trial: 1.0 if trial.method == "olora" and trial.lr > 6e-4 else 1.2 + bowl(trial.lr, BEST_OF_FORGETTING),
         lambda trial: trial.lr,
     )
     (at_best,) = (each for each in compared(found, ["olora"]) if each.way == BEST_RATES)
@@ -113,7 +70,9 @@ def test_an_order_at_best_rates_has_to_survive_the_rates_that_are_as_good() -> N
 def test_what_never_learns_as_much_is_outside_and_decides_nothing() -> None:
     finding = forgets_no_more.judge(
         forgetting(
-            OF_TWO, lambda trial: 1.0 + bowl(trial.lr, BEST) + 2.0 * (trial.method == "olora"), lambda trial: trial.lr
+            OF_TWO,
+            lambda trial: 1.0 + bowl(trial.lr, BEST_OF_FORGETTING) + 2.0 * (trial.method == "olora"),
+            lambda trial: trial.lr,
         )
     )
     assert f"{EQUAL_LEARNING} undecided in 1 of 1 comparison" in finding.words
@@ -124,7 +83,7 @@ def test_what_never_learns_as_much_is_outside_and_decides_nothing() -> None:
 
 def test_a_study_that_runs_its_rates_with_few_seeds_leaves_equal_learning_out() -> None:
     """As a decision does, which the claims of a page rest on."""
-    finding = forgets_no_more.judge(planted(replace(OF_TWO, coarse=1), {}))
+    finding = forgets_no_more.judge(planted_forgetting(replace(OF_TWO, coarse=1), {}))
     assert finding.verdict == "holds", finding.words
     assert f"{EQUAL_LEARNING} {NOT_MEASURED} in 1 of 1 comparison" in finding.words
     assert "Not decided: 1 of at least 3 seeds at equal learning" in finding.words
@@ -132,7 +91,7 @@ def test_a_study_that_runs_its_rates_with_few_seeds_leaves_equal_learning_out() 
 
 def test_minor_starts_forget_less_each_by_its_own_verdict() -> None:
     def judged(**times: float) -> Finding:
-        return minor_starts.judge(planted(OF_MINOR, times))
+        return minor_starts.judge(planted_forgetting(OF_MINOR, times))
 
     less = judged(milora=0.5, mica=0.6)
     assert less.verdict == "holds", less.words
@@ -143,7 +102,7 @@ def test_minor_starts_forget_less_each_by_its_own_verdict() -> None:
     assert judged(milora=2.0, mica=2.0).verdict == "fails"
     assert judged(milora=0.5, mica=2.0).verdict == MIXED
     assert judged(milora=0.5, mica=1.0).verdict == MIXED
-    one = minor_starts.judge(planted(replace(OF_MINOR, compare=("lora", "mica")), {"mica": 0.5}))
+    one = minor_starts.judge(planted_forgetting(replace(OF_MINOR, compare=("lora", "mica")), {"mica": 0.5}))
     assert "That MiCA forgets less: " in one.words
 
 
@@ -153,7 +112,7 @@ def test_minor_starts_forget_less_each_by_its_own_verdict() -> None:
     ids=str,
 )
 def test_learning_less_and_forgetting_less_are_both_asked_for(gain: float, times: float, verdict: str) -> None:
-    finding = learns_less.judge(planted(OF_FULL, {"full": times}, gain=gain))
+    finding = learns_less.judge(planted_forgetting(OF_FULL, {"full": times}, gain=gain))
     assert finding.verdict == verdict, finding.words
     assert mean(finding, "difference") == pytest.approx(-gain, abs=0.02)
     assert ratio(finding, "full", BEST_RATES) == pytest.approx(times, rel=0.1)
@@ -164,7 +123,7 @@ def test_cells_are_judged_one_by_one() -> None:
     base = OF_TWO.changed(across={"r": (2, 16)})
     found = forgetting(
         base,
-        lambda trial: 1.0 + bowl(trial.lr, BEST),
+        lambda trial: 1.0 + bowl(trial.lr, BEST_OF_FORGETTING),
         lambda trial: trial.lr * (3.0 if (trial.method, trial.cell.r) == ("olora", 16) else 1.0),
     )
     finding = forgets_no_more.judge(found)
@@ -182,8 +141,10 @@ def test_a_study_without_a_text_to_keep_or_without_the_methods_says_what_is_lack
         assert finding.verdict == NOT_MEASURED
         return finding.words
 
-    assert "--keep FILE" in words(study(lambda trial: 1.0 + bowl(trial.lr, BEST), base.changed({"keep": "none"})))
-    assert "against lora" in words(planted(replace(base, compare=("lora", "pissa")), {}))
+    assert "--keep FILE" in words(
+        study(lambda trial: 1.0 + bowl(trial.lr, BEST_OF_FORGETTING), base.changed({"keep": "none"}))
+    )
+    assert "against lora" in words(planted_forgetting(replace(base, compare=("lora", "pissa")), {}))
     assert "pass --study DIR" in CLAIMS[name].judge(ClaimEvidence()).words
 
 

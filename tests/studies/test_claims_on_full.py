@@ -6,32 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.planted_claims import STUDY_OF_FULL, best_at, costing
+from support.planted_losses import bowl, mean, study
 from support.study_folders import written
-from test_claims import Loss, mean, study
-from test_verdicts import bowl
 
 from olora_viz.__main__ import main
 from olora_viz.learn.gallery import judge
 from olora_viz.studies.claims import CLAIMS, larger_batches, rate_against_full
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, setup_words
 from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.study import Study, Trial
-from olora_viz.studies.verdicts import Verdicts, verdicts_of
-
-RATES = tuple(1e-4 * 2.0**k for k in range(8))
-STUDY = Study(tune={"lr": RATES}, compare=("lora", "olora", "full"), seeds=4)
-SMALL = STUDY.changed({"batch_size": 8, "steps": 80}, tune={"lr": RATES[2:6]})
-LARGE = SMALL.changed({"batch_size": 32, "steps": 20})
-
-
-def best_at(**rates: float) -> Loss:
-    """A bowl of the loss around each method's best rate."""
-    return lambda its: 1.0 + bowl(its.lr, rates[its.method])
+from olora_viz.studies.study import Trial
+from olora_viz.studies.verdicts import verdicts_of
 
 
 @pytest.mark.parametrize(("lora", "verdict"), [(2.3e-3, "holds"), (3e-4, "fails")])
 def test_the_ratio_of_best_rates_is_found_between_the_rates_of_the_grid(lora: float, verdict: str) -> None:
-    found = rate_against_full.judge(study(best_at(lora=lora, olora=9e-4, full=2.2e-4), STUDY))
+    found = rate_against_full.judge(study(best_at(lora=lora, olora=9e-4, full=2.2e-4), STUDY_OF_FULL))
     assert found.verdict == verdict
     assert mean(found, "times_lora") == pytest.approx(lora / 2.2e-4, rel=0.05)
     assert mean(found, "times_olora") == pytest.approx(9e-4 / 2.2e-4, rel=0.05)
@@ -44,21 +34,21 @@ def test_seeds_that_disagree_on_the_best_rate_decide_nothing() -> None:
         lora = 2e-3 * 2.0 ** (2 * (its.seed % 2) - 1)
         return 1.0 + bowl(its.lr, {"lora": lora, "olora": 1e-3, "full": 2e-4}[its.method])
 
-    found = rate_against_full.judge(study(scattered, replace(STUDY, seeds=6)))
+    found = rate_against_full.judge(study(scattered, replace(STUDY_OF_FULL, seeds=6)))
     assert found.verdict == "undecided"
     assert mean(found, "times_lora") == pytest.approx(10, rel=0.05)
 
 
 def test_a_best_rate_at_the_edge_is_said_and_decides_nothing() -> None:
-    low = study(best_at(lora=2e-3, olora=1e-3, full=1e-7), STUDY)
+    low = study(best_at(lora=2e-3, olora=1e-3, full=1e-7), STUDY_OF_FULL)
     found = rate_against_full.judge(low)
     assert found.verdict == "undecided"
     assert "best rate of Full fine-tuning lies at the edge" in found.words
     assert not found.bars
     assert not found.numbers
-    extended = rate_against_full.judge(study(best_at(lora=2e-4, olora=2e-4, full=2e-5), STUDY))
+    extended = rate_against_full.judge(study(best_at(lora=2e-4, olora=2e-4, full=2e-5), STUDY_OF_FULL))
     assert extended.verdict == "holds"
-    no_olora = study(best_at(lora=2e-3, olora=1e7, full=2e-4), STUDY)
+    no_olora = study(best_at(lora=2e-3, olora=1e7, full=2e-4), STUDY_OF_FULL)
     assert rate_against_full.judge(no_olora).verdict == "holds"
     assert "best rate of OLoRA lies at the edge" in rate_against_full.judge(no_olora).words
 
@@ -68,23 +58,14 @@ def test_cells_that_disagree_are_mixed_and_those_without_runs_do_not_count() -> 
         best = {"lora": 2e-3 if its.cell.r == 2 else 4e-4, "olora": 1e-3, "full": 2e-4}[its.method]
         return 1.0 + bowl(its.lr, best)
 
-    both = study(moving, STUDY.changed(across={"r": (2, 16)}))
+    both = study(moving, STUDY_OF_FULL.changed(across={"r": (2, 16)}))
     assert rate_against_full.judge(both).verdict == MIXED
     first = {trial: its for trial, its in both.rows.items() if trial.cell.r == 2}
     assert rate_against_full.judge(verdicts_of(both.study, first)).verdict == "holds"
     begun = dict(list(first.items())[:5])
     assert rate_against_full.judge(verdicts_of(both.study, begun)).verdict == NOT_MEASURED
-    few = study(moving, replace(STUDY, seeds=2))
+    few = study(moving, replace(STUDY_OF_FULL, seeds=2))
     assert rate_against_full.judge(few).verdict == NOT_MEASURED
-
-
-def costing(**costs: float) -> tuple[Verdicts, Verdicts]:
-    """Two studies of which the larger batch costs each method so much."""
-
-    def loss(its: Trial) -> float:
-        return 1.0 + bowl(its.lr, 8e-4) + 0.1 * its.seed
-
-    return study(loss, SMALL), study(lambda its: loss(its) + costs[its.method], LARGE)
 
 
 @pytest.mark.parametrize(("lora", "verdict"), [(0.5, "holds"), (0.1, "fails"), (0.3, "level")], ids=str)

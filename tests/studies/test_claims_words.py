@@ -4,20 +4,27 @@ import re
 
 import numpy as np
 import pytest
-from test_base_dtype import NARROW, WIDE
-from test_base_dtype import study as of_dtype
-from test_claims import LAYERS, STUDY, gaining, study
-from test_claims_on_choices import JUDGES
-from test_claims_on_choices import planted as of_choices
-from test_claims_on_forgetting import OF_FULL, OF_MINOR, OF_TWO, planted
-from test_claims_on_full import STUDY as ON_FULL
-from test_claims_on_full import best_at, costing
-from test_cost import costs
-from test_level_at_best import judged as level_at_best_judged
-from test_rate_by_length import moving
-from test_rate_by_length import study as by_length
-from test_regularizes import KEPT, curve
-from test_verdicts import bowl
+from support.planted_claims import (
+    JUDGES,
+    KEPT,
+    NARROW,
+    OF_FULL,
+    OF_MINOR,
+    OF_TWO,
+    STUDY_OF_FULL,
+    WIDE,
+    best_at,
+    costing,
+    costs,
+    curve,
+    judged_level,
+    moving,
+    planted_choices,
+    planted_forgetting,
+    study_of_dtypes,
+    study_of_lengths,
+)
+from support.planted_losses import LAYERS, STUDY, bowl, gaining, study
 
 from olora_viz.figures.studies import claim_figure
 from olora_viz.studies.claims import (
@@ -98,26 +105,26 @@ LEVEL = {
     "regularizes": (alike_in_gaps, LOSSES),
     "rate-by-rank": (alike_in_rank, r"holds, within 25% for four times the rank\);"),
     "rate-by-length": (
-        lambda: rate_by_length.judge(by_length(moving(0.0, 0.0))),
+        lambda: rate_by_length.judge(study_of_lengths(moving(0.0, 0.0))),
         r"falls and is not level within 25% for .*: fails.* stays within 25% for four times the "
         r"length: holds",
     ),
     "rate-against-full": (
-        lambda: rate_against_full.judge(study(best_at(lora=2e-3, olora=2e-3, full=2e-4), ON_FULL)),
+        lambda: rate_against_full.judge(study(best_at(lora=2e-3, olora=2e-3, full=2e-4), STUDY_OF_FULL)),
         r"about 10 times as high, from 5 to 20 times: holds",
     ),
     "larger-batches": (lambda: larger_batches.judge(costing(lora=0.3, olora=0.3, full=0.3)), LOSSES),
-    "base-dtype": (lambda: base_dtype.judge([of_dtype(WIDE), of_dtype(NARROW)]), LOSSES),
-    "level-at-best": (lambda: level_at_best_judged(0.0), rf"fails, within 25% for ten times the λ_max\)\. {LOSSES}"),
+    "base-dtype": (lambda: base_dtype.judge([study_of_dtypes(WIDE), study_of_dtypes(NARROW)]), LOSSES),
+    "level-at-best": (lambda: judged_level(0.0), rf"fails, within 25% for ten times the λ_max\)\. {LOSSES}"),
     "ablation": (alike_in_basis, LOSSES),
     "forgets-no-more": (
-        lambda: forgets_no_more.judge(planted(OF_TWO, {})),
+        lambda: forgets_no_more.judge(planted_forgetting(OF_TWO, {})),
         r"No more means that the whole interval lies below 1\.25 times\.",
     ),
-    "minor-starts": (lambda: minor_starts.judge(planted(OF_MINOR, {})), OF_DRIFT),
-    "learns-less": (lambda: learns_less.judge(planted(OF_FULL, {})), rf"{LOSSES}.* {OF_DRIFT}"),
+    "minor-starts": (lambda: minor_starts.judge(planted_forgetting(OF_MINOR, {})), OF_DRIFT),
+    "learns-less": (lambda: learns_less.judge(planted_forgetting(OF_FULL, {})), rf"{LOSSES}.* {OF_DRIFT}"),
     **{
-        name: (lambda judge=judge, base=base: judge(of_choices(base, {})), LOSSES)
+        name: (lambda judge=judge, base=base: judge(planted_choices(base, {})), LOSSES)
         for name, (judge, base) in JUDGES.items()
     },
 }

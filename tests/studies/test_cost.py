@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from test_claims import mean
+from support.planted_claims import costs
+from support.planted_losses import mean
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.models import load_model
@@ -11,14 +12,6 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.studies.claims import cost
 from olora_viz.studies.claims.evidence import ClaimEvidence, Costs, peak_bytes
-
-
-def costs(time: float = 1.0, memory: float = 1.0, start: float = 1.0) -> Costs:
-    """Return costs of which OLoRA's are so many times LoRA's; a start takes two of its steps."""
-    drawn = np.random.default_rng(0)
-    seconds = 0.1 * np.exp(drawn.normal(0, 0.02, (7, 2))) * [1.0, time]
-    starts = np.full((7, 2), 0.2) * [1.0, start]
-    return Costs(starts, seconds, (10**6, int(memory * 10**6)), (500, 500))
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.planted_losses import SPREAD, bowl, row
 from support.simulated_studies import row_of
 from support.small_decision import STUDY
-from test_verdicts import SPREAD, bowl, row
 
 import olora_viz as ov
 from olora_viz.__main__ import main

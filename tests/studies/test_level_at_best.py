@@ -2,41 +2,19 @@
 
 import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
-from test_claims import mean, study
+from support.planted_claims import INITS_OF_LEVEL, STUDY_OF_LEVEL, judged_level
+from support.planted_losses import mean, study
 
 from olora_viz.races.race import race
-from olora_viz.studies.claims import level_at_best
 from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.studies.claims.level_at_best import slope_by_orders
 from olora_viz.studies.study import Study, Trial
 from olora_viz.tasks import losses
-
-INITS: tuple[str, ...] = ("lora", "olora", "pissa", "milora", "orthogonal")
-SHARP = dict(zip(INITS, (1.0, 100.0, 40.0, 6.0, 15.0), strict=True))
-STUDY = Study(across={"r": (4, 16)}, tune={"lr": tuple(1e-4 * 2.0**k for k in range(9))}, compare=INITS, seeds=5)
-
-
-def losing(power: float, worse: float = 0.0) -> Callable[[Trial], float]:
-    """Return losses whose best rate is λ_max to a power; PiSSA's are worse by so much."""
-
-    def loss(its: Trial) -> float:
-        best = 5e-3 * SHARP[its.method] ** power
-        return 1.0 + 0.3 * math.log(its.lr / best) ** 2 + worse * (its.method == "pissa")
-
-    return loss
-
-
-def judged(power: float, worse: float = 0.0, base: Study = STUDY) -> level_at_best.Finding:
-    sharpness = {
-        cell: {init: SHARP[init] * cell.r * np.array([0.9, 1.1]) for init in base.compare} for cell in base.cells()
-    }
-    return level_at_best.judge(study(losing(power, worse), base), sharpness)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +22,7 @@ def judged(power: float, worse: float = 0.0, base: Study = STUDY) -> level_at_be
     [(-0.5, 0.0, "holds"), (-0.5, 0.5, "mixed"), (0.5, 0.5, "mixed"), (0.5, 0.0, "mixed")],
 )
 def test_both_parts_are_found(power: float, worse: float, verdict: str) -> None:
-    found = judged(power, worse)
+    found = judged_level(power, worse)
     assert found.verdict == verdict
     assert mean(found, "exponent_of_lambda_max") == pytest.approx(power, abs=0.05)
     assert found.numbers["methods"] == 5
@@ -53,13 +31,13 @@ def test_both_parts_are_found(power: float, worse: float, verdict: str) -> None:
 
 
 def test_fewer_than_five_methods_decide_no_trend() -> None:
-    found = judged(-0.5, base=STUDY.changed(compare=INITS[:4]))
+    found = judged_level(-0.5, base=STUDY_OF_LEVEL.changed(compare=INITS_OF_LEVEL[:4]))
     assert found.verdict == "undecided"
     assert "fewer than five" in found.words
 
 
 def test_a_method_whose_best_rate_lies_at_the_edge_is_left_out() -> None:
-    found = judged(-3.0, base=STUDY.changed(compare=("lora", "olora")))
+    found = judged_level(-3.0, base=STUDY_OF_LEVEL.changed(compare=("lora", "olora")))
     assert found.numbers["methods"] == 1
     assert "nan" not in found.words
 

@@ -4,9 +4,8 @@ from pathlib import Path
 from runpy import run_path
 
 import pytest
-from test_claims import STUDY, study
-from test_claims_on_choices import WILD, planted
-from test_verdicts import bowl
+from support.planted_claims import WILD, planted_choices
+from support.planted_losses import STUDY, bowl, study
 
 from olora_viz.studies.study import Study, Trial
 
@@ -29,7 +28,7 @@ BASE = Study(tune={"lr": STUDY.lrs}, compare=("lora", "olora", "lora:alpha=2r"),
 def test_the_map_names_the_reference_where_no_method_is_better(
     shifts: dict[str, float], choice: str, differences: tuple[str, ...]
 ) -> None:
-    (line,) = TABLES["choice_map"](planted(BASE, shifts))
+    (line,) = TABLES["choice_map"](planted_choices(BASE, shifts))
     assert len(line) == len(TABLES["MAP"])
     assert line[-1] == choice
     assert tuple(each[-1] for each in line[-2].split(", "))[: len(differences)] == differences
@@ -51,7 +50,7 @@ def test_a_line_names_what_is_crossed_and_all_that_was_chosen() -> None:
 
 def test_a_line_of_a_method_has_its_difference_in_every_cell() -> None:
     base = BASE.changed(across={"r": (2, 16)})
-    lines = TABLES["by_cell"](planted(base, {"olora": -0.3}))
+    lines = TABLES["by_cell"](planted_choices(base, {"olora": -0.3}))
     assert [line[0] for line in lines] == ["OLoRA", "LoRA α/r 2"]
     assert all(len(line) == 1 + len(base.cells()) for line in lines)
     assert all(cell.startswith("-0.") and cell.endswith(") better") for cell in lines[0][1:])

@@ -10,8 +10,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from support.planted_losses import STUDY, gaining, study
 from support.study_folders import written
-from test_claims import STUDY, gaining, study
 
 from olora_viz.cli import study as study_verb
 from olora_viz.initializers import INITIALIZERS, label_of

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.planted_claims import KEPT, curve
+from support.planted_losses import gaining, mean, study
 from support.steps import a_step
-from test_claims import gaining, mean, study
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
@@ -21,15 +22,7 @@ from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.tasks.evaluation import HeldOut
 
-KEPT = Drift((0, 1, 20), np.array([[0.0] * 3, [0.001] * 3, [0.01, 0.011, 0.012]]))
 LOST = Drift((0, 1, 20), np.array([[0.0] * 3, [0.1] * 3, [0.4, 0.41, 0.42]]))
-
-
-def curve(gap: float, fastness: float, seed: int) -> LossCurve:
-    """Return a run whose validation loss exceeds its training loss by a known gap at 0.5."""
-    training = 2.0 * np.exp(-fastness * np.arange(6))
-    noise = np.random.default_rng([seed, int(100 * fastness)]).normal(0, 0.005)
-    return LossCurve(training, training + gap * (2.5 - training) / 2 + noise)
 
 
 @pytest.mark.parametrize(

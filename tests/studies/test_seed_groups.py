@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.drawn import labels, trace
 from support.steps import run
-from test_rate_sweep import NAN, steps_of
+from support.sweeps import NAN, steps_of
 
 from olora_viz.background.record import ready_race
 from olora_viz.figures import race as figures

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.planted_losses import SPREAD, bowl, row
 from support.simulated_studies import row_of
 
 from olora_viz.studies.recommendation import recommend
@@ -20,23 +21,11 @@ RATES = (1e-3, 1.41e-3, 2e-3, 2.83e-3, 4e-3)
 Loss = Callable[[str, float, int], float]
 
 
-SPREAD = np.linspace(-0.2, 0.2, 64)
-"""How the examples differ in the loss, which all runs share."""
-
-
-def row(loss: float) -> dict[str, Any]:
-    return row_of(loss + SPREAD, loss + SPREAD)
-
-
 def decided(loss: Loss, study: Study = STUDY) -> dict[str, Verdict]:
     """Return the verdicts on losses by method, rate and seed, with the rates around 2e-3 tried."""
     trials = [Trial(CELL, init, lr, seed) for init in study.compare for lr in RATES for seed in range(study.seeds)]
     rows = {trial: row(loss(trial.method, trial.lr, trial.seed)) for trial in trials}
     return {one.method: one for one in verdicts_of(study, rows).each}
-
-
-def bowl(lr: float, best: float = 2e-3) -> float:
-    return math.log(lr / best) ** 2
 
 
 def known(init: str, lr: float, seed: int) -> float:

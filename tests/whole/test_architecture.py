@@ -104,6 +104,11 @@ def test_heavy_libraries_stay_where_they_belong():
             assert folder.startswith(tuple(f"{home}/" for home in AT_HOME[library])), file
 
 
+def test_no_test_imports_another():
+    for file in (ROOT / "tests").rglob("*.py"):
+        assert not [name for name in imports(file) if name.startswith("test_")], file
+
+
 def test_there_is_no_drawer_for_odds_and_ends():
     assert not {file.stem for file in FILES} & {"utils", "common", "helpers", "misc"}
 
