@@ -275,6 +275,7 @@ def test_an_interrupted_wait_does_not_take_the_race_for_ended() -> None:
     assert job.wait(60)
 
 
+@pytest.mark.nightly
 def test_the_interpreter_ends_while_a_race_goes_on() -> None:
     code = """
 import olora_viz as ov

@@ -1,5 +1,6 @@
 """A sweep in a real Chromium: a preset, repeated with five seeds, and the curve over rates."""
 
+import pytest
 from playwright.sync_api import Page, expect
 from support.opened import tab
 
@@ -8,6 +9,7 @@ def figure(name: str) -> str:
     return f"document.querySelector('#{name} .js-plotly-plot')"
 
 
+@pytest.mark.nightly
 def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page) -> None:
     card = page.locator("#run-rates")
     page.locator("#presets button", has_text="one rate for all").click()

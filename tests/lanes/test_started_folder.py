@@ -318,6 +318,7 @@ def test_workers_write_the_same_bytes_also_after_they_were_stopped_and_killed(ha
     assert not list(tmp_path.rglob("*.partial"))
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a list of the processes")
 def test_ctrl_c_ends_all_workers(tmp_path):
     sizes = {"hidden_size": 1024, "intermediate_size": 1024, "num_hidden_layers": 4, "vocab_size": 64}

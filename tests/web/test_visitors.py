@@ -82,6 +82,7 @@ def test_many_races_of_one_client_evict_no_race_of_another(server: Server) -> No
     assert owner.finished(job)["steps"] == run["steps"]
 
 
+@pytest.mark.nightly
 def test_forty_pages_of_one_client_leave_places_and_the_next_turn_to_others(server: Server) -> None:
     limits = Limits()
     assert limits.address_waiting >= FIT
