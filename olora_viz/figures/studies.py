@@ -310,7 +310,7 @@ def varying(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
     >>> varying([Cell("glassllm", "sentiment", 8), Cell("glassllm", "sentiment", 2)])
     (['r'], ['model', 'task'])
     """
-    settings = [{"model": cell.model, "task": cell.task, "r": cell.r, **dict(cell.others)} for cell in cells]
+    settings = [cell.settings for cell in cells]
     if len(cells) == 1:
         return [*settings[0]], []
     differing = [name for name in settings[0] if len({each[name] for each in settings}) > 1]
