@@ -277,13 +277,9 @@ class OnStudy:
         return self.judge(evidence, evidence.study)
 
 
-def on_study(judge: Callable[[Verdicts], Finding], *inits: str) -> OnStudy:
-    """Make a function of verdicts one of evidence, which says what is missing.
-
-    Args:
-        inits: what the study has to compare with LoRA, beside OLoRA.
-    """
-    return OnStudy(lambda _, study: judge(study), (OURS, *inits))
+def on_study(judge: Callable[[Verdicts], Finding], methods: tuple[str, ...] = (OURS,)) -> OnStudy:
+    """Make a function of verdicts one of evidence, which says what is missing; for `methods` see `OnStudy`."""
+    return OnStudy(lambda _, study: judge(study), methods)
 
 
 def ours(verdicts: Verdicts) -> list[Verdict]:

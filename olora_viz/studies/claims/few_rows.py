@@ -10,7 +10,7 @@ from typing import NamedTuple
 from olora_viz.machine.wording import and_
 from olora_viz.studies.axes import in_words
 from olora_viz.studies.claims.beside import at_best, finding_of_means, standing
-from olora_viz.studies.claims.claim import OF_VERDICT, Claim, Finding, OnStudy, level_within, not_measured, together
+from olora_viz.studies.claims.claim import OF_VERDICT, Claim, Finding, level_within, not_measured, on_study, together
 from olora_viz.studies.deciding import order, p_values_of
 from olora_viz.studies.difference import Difference, difference
 from olora_viz.studies.method import method_name
@@ -96,5 +96,5 @@ CLAIM = Claim(
         "The test loss of each method on the fewest rows of a study minus that on the most, after as many updates, "
         "each at its best rate, paired by seed and test example; its interval repeats the choice of both rates."
     ),
-    judge=OnStudy(lambda _, verdicts: judge(verdicts), methods=()),
+    judge=on_study(judge, ()),
 )

@@ -8,10 +8,10 @@ from olora_viz.studies.claims.claim import (
     OF_WORSE,
     Claim,
     Finding,
-    OnStudy,
     counted,
     ends,
     level_within,
+    on_study,
     over_compared,
     over_of,
 )
@@ -58,5 +58,5 @@ CLAIM = Claim(
         "loss, and the ratio of both methods' drift, KL(base‖lane) on a text to keep, by seed. The ratios at one rate "
         "and at equal learning stand beside it."
     ),
-    judge=OnStudy(lambda _, verdicts: judge(verdicts), methods=(FULL,)),
+    judge=on_study(judge, (FULL,)),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from olora_viz.machine.wording import and_
 from olora_viz.studies.claims.beside import finding_on_forgetting, without_drift
-from olora_viz.studies.claims.claim import OF_VERDICT, WITHIN, Claim, Finding, OnStudy, not_measured
+from olora_viz.studies.claims.claim import OF_VERDICT, WITHIN, Claim, Finding, not_measured, on_study
 from olora_viz.studies.claims.evidence import REFERENCE
 from olora_viz.studies.forgetting import compared
 from olora_viz.studies.method import method_name
@@ -42,5 +42,5 @@ CLAIM = Claim(
         "with the lowest validation loss over all methods, each at its best rate, and each where it has learned as "
         f"much as LoRA at its best rate. Level: the whole interval lies {WITHIN}."
     ),
-    judge=OnStudy(lambda _, verdicts: judge(verdicts), methods=()),
+    judge=on_study(judge, ()),
 )
