@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +21,12 @@ import numpy as np
 from olora_viz.machine.wording import and_, compact, number
 from olora_viz.studies.axes import in_words
 from olora_viz.studies.claims.claim import over_cells, ratio_of
-from olora_viz.studies.claims.forgetting import WAYS, Compared, compared
-from olora_viz.studies.difference import Difference, at_one_rate, runs_of
+from olora_viz.studies.difference import Difference, at_one_rate
 from olora_viz.studies.folder import verdicts
+from olora_viz.studies.forgetting import WAYS, Compared, compared
 from olora_viz.studies.method import method_name
-from olora_viz.studies.search import Chosen
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval
-from olora_viz.studies.study import Cell
+from olora_viz.studies.study import Candidate, Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 HEADS = (
@@ -74,11 +72,8 @@ def by_rate(found: Verdicts) -> list[list[str]]:
     """
     study, made = found.study, []
     for cell in study.cells():
-        runs = {init: runs_of(study, cell, init, found.rows) for init in study.compare}
-        at = [
-            {init: replace(of_init, chosen=Chosen(lr, True, study.seeds)) for init, of_init in runs.items()}
-            for lr in study.lrs
-        ]
+        runs = {init: found.runs[cell, init] for init in study.compare}
+        at = [{init: of_init.at(Candidate(lr), study.seeds) for init, of_init in runs.items()} for lr in study.lrs]
         for init in study.compare:
             each = [at_one_rate(of[init], of[study.reference], list(of.values())) for of in at]
             if init != study.reference:

@@ -37,7 +37,7 @@ def add_verbs(verb: Verb) -> None:
 def claims(options: argparse.Namespace) -> int:
     """Measure and judge one claim after the other."""
     from olora_viz.studies.claims import CLAIMS
-    from olora_viz.studies.claims.claim import command_of_claim
+    from olora_viz.studies.claims.commands import command_of_claim
 
     for name in options.only or ():
         if name not in CLAIMS:

@@ -10,7 +10,17 @@ import numpy as np
 
 from olora_viz.figures.layout import Figure, axis, categories_axis, layout, nothing_yet, points, upright
 from olora_viz.figures.rates import examples, up_to
-from olora_viz.figures.studies import NOTHING, SIGNED, TILES, level_band, note, room_for, whiskers
+from olora_viz.figures.studies import (
+    NOTHING,
+    SIGNED,
+    SIGNS,
+    TILES,
+    difference_words,
+    level_band,
+    note,
+    room_for,
+    whiskers,
+)
 from olora_viz.machine.wording import compact, signed
 from olora_viz.studies.choices import MethodChoice, choices
 from olora_viz.studies.method import method_name
@@ -105,8 +115,7 @@ def choices_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     most = max([study.seeds, *(each.verdict.seeds for each in made)])
     over = f"{up_to(most, study.seeds)} and {examples(verdicts, cell, 'test')}"
     at_one = f"; ○ all at {compact(shared)}" if shared else ""
-    signs = ", ".join(f"{sign} {word}" for word, (_, _, sign) in TILES.items())
-    unit = f"● each tuned, 95% over {over}{at_one}; band: too small to matter; {signs}"
+    unit = f"● each tuned, 95% over {over}{at_one}; band: too small to matter; {SIGNS}"
     if not any(each.verdict.seeds for each in made):
         why = f"No seed finished with both {who} and another method." if verdicts.rows else NOTHING
         return nothing_yet(title, unit, (name, "choice"), why)
@@ -181,9 +190,7 @@ def _hover(choice: MethodChoice) -> str:
     """Return what a row stands for."""
     verdict, at_one = choice.verdict, choice.verdict.at_shared.interval
     rate = f" at {verdict.best.words}" if verdict.best else ""
-    low, high = verdict.interval.low, verdict.interval.high
-    ends = f" ({signed(low, SIGNED)} to {signed(high, SIGNED)})" if math.isfinite(low) else ""
-    lines = [f"{choice.words}{rate}: {verdict.verdict}", f"{signed(verdict.interval.mean, SIGNED)} nats{ends}"]
+    lines = [f"{choice.words}{rate}: {verdict.verdict}", difference_words(verdict.difference)[0]]
     if verdict.shared and math.isfinite(at_one.mean):
         shared = f"{signed(at_one.mean, SIGNED)} nats, {verdict.verdict_shared_rate}"
         lines.append(f"all at {verdict.shared.words}: {shared}")

@@ -22,14 +22,13 @@ from olora_viz.figures.layout import (
     points,
     upright,
 )
-from olora_viz.figures.race import column, groups_of, results_at_start, seed_means, seeds_left
+from olora_viz.figures.race import RaceCurves, column
 from olora_viz.figures.rates import examples, method_styles
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.tables import plain
 from olora_viz.machine.wording import compact, counted
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.training import loss_unit
-from olora_viz.races.step import Step
 from olora_viz.studies.method import method_name
 from olora_viz.studies.rows import losses_of, values_of
 from olora_viz.studies.search import rates_tried, seeds_of, values_at
@@ -48,15 +47,7 @@ AXIS = "drift, nats per token"
 
 
 def forgotten_figure(
-    styles: Sequence[LaneStyle],
-    steps: Sequence[Step],
-    *,
-    total: int | None = None,
-    start_loss: float | None = None,
-    text: AboutText | None = None,
-    plain_text: bool = False,
-    run: str = "",
-    seeds: Sequence[Sequence[int]] | None = None,
+    curves: RaceCurves, *, start_loss: float | None = None, text: AboutText | None = None, plain_text: bool = False
 ) -> Figure:
     """Draw every lane's path: its drift on the text to keep against its held-out loss, from step to step.
 
@@ -64,11 +55,10 @@ def forgotten_figure(
     forgets. Lanes that differ only in their seed are one path, their mean, with a cross at its end: their range.
 
     Args:
-        styles, steps, total, run, seeds: see `measure_figure`.
         start_loss: held-out loss of the base model, nats.
         text: about the text to keep.
     """
-    groups, K = groups_of(styles, seeds)
+    steps, groups, K = curves.steps, curves.groups, curves.lanes
     names = f"held-out loss, {loss_unit(plain_text)}", AXIS  # as short as a phone is narrow
     having = [step for step in steps if step.drift is not None and step.eval_loss is not None]
     if not having:
@@ -77,14 +67,14 @@ def forgotten_figure(
     at, loss, drift = [step.step for step in having], column(having, "eval_loss", K), column(having, "drift", K)
     if start_loss is not None:
         # A lane whose start does not keep the model's function has no known loss there.
-        at, loss = [0, *at], np.vstack([results_at_start(styles, groups, start_loss), loss])
+        at, loss = [0, *at], np.vstack([curves.at_start(start_loss), loss])
         drift = np.vstack([np.zeros(K) if text is None else np.array(text.start_drift), drift])
     ceiling = LOSS_AXIS * float(np.nanmax(loss[:1], initial=0.0)) if start_loss is not None else math.inf
     off_scale = loss > ceiling
     loss, drift = (np.where(off_scale, np.nan, values) for values in (loss, drift))
-    learned, moved = seed_means(loss, groups), seed_means(drift, groups)
+    learned, moved = curves.means(loss), curves.means(drift)
     data, ends = [], []
-    for k, (style, group, left) in enumerate(zip(styles, groups, seeds_left(steps, groups), strict=True)):
+    for k, (style, group, left) in enumerate(zip(curves.styles, groups, curves.left, strict=True)):
         shown = np.flatnonzero(np.isfinite(learned[:, k]) & np.isfinite(moved[:, k]))
         if not shown.size:
             continue
@@ -118,7 +108,7 @@ def forgotten_figure(
             "equal learning, one above the other: the lower one forgot less for it. No lane learned more and forgot "
             "less than one on the grey line."
         ),
-        revision=run or "forgotten",
+        revision=curves.run or "forgotten",
         closest=True,
         ends=ends,
     )

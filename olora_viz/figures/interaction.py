@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 from olora_viz.figures.layout import Figure, axis, categories_axis, layout
 from olora_viz.figures.rates import examples, up_to
-from olora_viz.figures.studies import SIGNED, TILES, note, room_for, tile_map, varying
+from olora_viz.figures.studies import SIGNED, SIGNS, TILES, difference_words, note, room_for, tile_map, varying
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import KEYS_OF_RACE
 from olora_viz.machine.wording import signed
@@ -64,10 +63,9 @@ def interaction_figure(verdicts: Verdicts, setting: str) -> Figure:
     base = _value_words(setting, found[0].base)
     most = max([verdicts.study.seeds, *(each.difference.seeds for each in found)])
     over = f"{up_to(most, verdicts.study.seeds)} and {examples(verdicts, None, 'test')}"
-    signs = ", ".join(f"{sign} {word}" for word, (_, _, sign) in TILES.items())
     drawn = layout(
         f"Does what each method gains on {who} depend on {in_a_sentence(setting)}?",
-        f"difference to {who}'s test loss, minus that with {base}; nats, {over}; {signs}",
+        f"difference to {who}'s test loss, minus that with {base}; nats, {over}; {SIGNS}",
         x=axis(
             f"instead of {base}", range=[-0.6, len(values) - 0.4], showgrid=False,
             tickvals=list(range(len(values))), ticktext=[_value_words(setting, value) for value in values],
@@ -103,9 +101,5 @@ def _value_words(setting: str, value: Any) -> str:
 
 def _hover(each: Interaction) -> str:
     """Return what a tile stands for."""
-    mean, low, high, _ = each.difference.interval
-    ends = f" ({signed(low, SIGNED)} to {signed(high, SIGNED)})" if math.isfinite(low) else ""
-    from_, to = each.difference.over_rates
-    over = [f"over rates {signed(from_, SIGNED)} to {signed(to, SIGNED)}"] if from_ < to else []
     head = f"{method_name(each.method)}, {_value_words(each.setting, each.value)}: {each.verdict}"
-    return "<br>".join([head, f"{signed(mean, SIGNED)} nats{ends}", *over, *filter(None, [each.why])])
+    return "<br>".join([head, *difference_words(each.difference), *filter(None, [each.why])])

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from olora_viz.figures.layout import (
     Figure,
@@ -52,63 +51,34 @@ def layer_map(
     *,
     run: str = "",
 ) -> Figure:
-    """Draw one part of a measurement by layer, for lane k.
+    """Draw one part of a measurement by layer and step, for lane k; a click on a cell picks the layer.
+
+    The first layer is at the top. Values that are not finite are left blank, and on a log scale those that are not
+    positive.
 
     Args:
         measure: its colours are linear or logarithmic, as its scale is.
         key: of one of its `parts`.
         steps: the step number of each of its `records`, of which there is at least one.
     """
-    part, log = measure.parts[key], measure.scale == "log"
-    layers = records[0].layers
-    thin = min(math.ceil(len(steps) * len(layers) / FEW_CELLS), math.ceil(len(steps) / COLUMNS))
+    part, log, layers = measure.parts[key], measure.scale == "log", records[0].layers
+    cells = len(steps) * len(layers)
+    thin = max(min(math.ceil(cells / FEW_CELLS), math.ceil(len(steps) / COLUMNS)), math.ceil(cells / MOST_CELLS))
     columns = range((len(steps) - 1) % thin, len(steps), thin)
-    values = np.array([part.of(records[n])[k] for n in columns])
+    values, numbers = np.array([part.of(records[n])[k] for n in columns]), [steps[n] for n in columns]
     shown = np.isfinite(values) & ((values > 0) | (not log))
     where = ["input at the top, output at the bottom"]
     where += [f"every {thin} measurements"] if thin > 1 else []
     if not shown.all():
         where += ["blank: zero, or nothing to measure" if log else "blank: not defined"]
-    return step_map(
-        f"{style.label}: {part.words}",
-        "; ".join([", ".join(filter(None, (part.symbol, part.unit))), *where]),
-        [steps[n] for n in columns],
-        layers,
-        values,
-        style.color,
-        log=log,
-        revision=run or measure.key,
-    )
-
-
-def step_map(
-    title: str,
-    unit: str,
-    steps: Sequence[int],
-    layers: Sequence[str],
-    values: Float[np.ndarray, "N L"],
-    color: str,
-    *,
-    log: bool = False,
-    revision: str,
-) -> Figure:
-    """Draw one number for every layer and step; a click on a cell picks the layer.
-
-    Args:
-        layers: names in the model's order, the first one at the top.
-        values: non-finite values are left blank, and on a log scale also those that are not positive.
-        color: token of the largest value.
-    """
-    thin = math.ceil(len(steps) * len(layers) / MOST_CELLS)
-    steps, values = steps[::thin], values[::thin].T
     blocks = [block_and_module(layer)[0] for layer in layers]
     words = [".".join(block_and_module(layer)).strip(".") for layer in layers]
     first = first_of_blocks(blocks, 12)
-    places, sparse = list(range(len(steps))), max(1, -(-len(steps) // 6))
+    places, sparse = list(range(len(numbers))), max(1, -(-len(numbers) // 6))
     drawn = layout(
-        title,
-        unit if thin == 1 else f"{unit}; every {thin} measurements",
-        x=axis("step", tickvals=places[::sparse], tickangle=0, ticktext=[str(n) for n in steps][::sparse]),
+        f"{style.label}: {part.words}",
+        "; ".join([", ".join(filter(None, (part.symbol, part.unit))), *where]),
+        x=axis("step", tickvals=places[::sparse], tickangle=0, ticktext=[str(n) for n in numbers][::sparse]),
         y=rows_axis([len(layers) - 0.5, -0.5], first, [f"block {blocks[i]}" for i in first]),
         height=max(150, min(420, CELL_HEIGHT * len(layers))),
         how=(
@@ -116,16 +86,17 @@ def step_map(
             "curves."
         ),
         badge="log" if log else "",
-        revision=revision,
+        revision=run or measure.key,
         closest=True,
         margin={"l": 66, "r": 76},
     )
-    drawn["meta"] |= {"steps": list(steps), "rows": dict(zip(words, layers, strict=True)), "columns": list(steps)}
-    trace = _heat([plain(row) for row in values], places, words, color, "%{y}: %{z:.3g}<extra></extra>", ".3~g")
-    trace |= {"xgap": 1 if len(steps) <= 60 else 0, "ygap": 0.5}
+    drawn["meta"] |= {"steps": numbers, "rows": dict(zip(words, layers, strict=True)), "columns": numbers}
+    rows = [plain(row) for row in values.T]
+    trace = _heat(rows, places, words, style.color, "%{y}: %{z:.3g}<extra></extra>", ".3~g")
+    trace |= {"xgap": 1 if len(numbers) <= 60 else 0, "ygap": 0.5}
     trace["colorbar"]["xpad"] = 4
     if log:
-        trace |= _logarithmic(values, trace["colorbar"])
+        trace |= _logarithmic(values.T, trace["colorbar"])
     return {"data": [trace], "layout": drawn}
 
 

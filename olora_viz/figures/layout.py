@@ -529,15 +529,12 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     >>> spread([10.0, 11.0, 50.0], gap=4.0, low=0.0, high=100.0)
     [8.5, 12.5, 50.0]
     """
+    from scipy.optimize import isotonic_regression
+
+    if not wanted:
+        return []
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
-    blocks: list[list[float]] = []  # [sum, count] of wanted − rank · gap: an isotonic regression
-    for rank, i in enumerate(order):
-        blocks.append([wanted[i] - rank * gap, 1])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            total, count = blocks.pop()
-            blocks[-1][0] += total
-            blocks[-1][1] += count
-    means = [total / count for total, count in blocks for _ in range(int(count))]
+    means = isotonic_regression([wanted[i] - rank * gap for rank, i in enumerate(order)]).x.tolist()
     top = max(low, high - gap * (len(wanted) - 1))
     out = [0.0] * len(wanted)
     for rank, i in enumerate(order):

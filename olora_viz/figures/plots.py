@@ -19,6 +19,7 @@ from olora_viz.figures.layout import Figure
 from olora_viz.figures.png import Drawing, drawing
 from olora_viz.figures.race import (
     NamedRun,
+    RaceCurves,
     accuracy_figure,
     gradient_figure,
     loss_figure,
@@ -272,9 +273,8 @@ def plot_race(
             "accuracy": {"start_accuracy": raced.start_accuracy, "plain_text": raced.plain_text},
             "forgotten": {"start_loss": raced.start_loss, "plain_text": raced.plain_text, "text": raced.text},
         }
-        styles = styles_of(raced)
-        figures = [draw[name](styles, raced.steps, total=raced.total, **known.get(name, {})) for name in names]
-        return drawing(figures, theme)
+        curves = RaceCurves(styles_of(raced), raced.steps, raced.total)
+        return drawing([draw[name](curves, **known.get(name, {})) for name in names], theme)
 
     if isinstance(steps, Race) and steps.steps is not None and is_notebook():
         _live(steps, drawn)
@@ -395,13 +395,15 @@ def _run_elsewhere(racing: Race) -> Iterator[int]:
             quiet = time.monotonic()  # drawing takes its time
 
 
-OF_STUDY = {"wins": wins_figure, "differences": differences_figure, "profile": profile_figure}
-OF_SETTINGS = {"interaction": interaction_figures}
+OF_STUDY: dict[str, Callable[[Verdicts], list[Figure]]] = {
+    "wins": lambda known: [wins_figure(known)], "differences": lambda known: [differences_figure(known)],
+    "profile": lambda known: [profile_figure(known)], "interaction": interaction_figures,
+}  # fmt: skip
 OF_CELL = {
     "choices": choices_figure, "rates": study_rates_figure, "budget": budget_figure, "target": target_figure,
     "forgotten": front_figure,
 }  # fmt: skip
-PICTURES = (*OF_STUDY, *OF_CELL, *OF_SETTINGS)
+PICTURES = ("wins", "differences", "profile", *OF_CELL, "interaction")
 
 
 def plot_study(
@@ -482,22 +484,17 @@ def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
     cells = known.study.cells()
     if cell is not None and cell not in cells:
         raise ValueError(f"{cell} is not a cell of the study: see study.cells()")
+    has_news = {
+        "profile": len(cells) > 1,  # of one cell, "target" says the same
+        "choices": compares_more_than_starts(known.study),  # of starts alone, "differences" does
+        "forgotten": known.study.keeps_text,
+        "interaction": bool(interacting(known.study)),
+    }
     drawn: list[Figure] = []
-    for name in what:
-        if name == "profile" and len(cells) == 1 and len(what) > 1:
-            continue  # of one cell, "target" says the same
-        if name == "choices" and not compares_more_than_starts(known.study) and len(what) > 1:
-            continue  # "differences" says the same
-        if name == "forgotten" and not known.study.keeps_text and len(what) > 1:
-            continue
-        if name == "interaction" and not interacting(known.study) and len(what) > 1:
-            continue
+    for name in (name for name in what if len(what) == 1 or has_news.get(name, True)):
         if name in OF_STUDY:
-            drawn.append(OF_STUDY[name](known))
-            continue
-        if name in OF_SETTINGS:
-            drawn += OF_SETTINGS[name](known)
-            continue
-        draw = OF_CELL.get(name) or partial(measured_rates_figure, key=name)
-        drawn += [draw(known, each) for each in ([cell] if cell else cells)]
+            drawn += OF_STUDY[name](known)
+        else:
+            draw = OF_CELL.get(name) or partial(measured_rates_figure, key=name)
+            drawn += [draw(known, each) for each in ([cell] if cell else cells)]
     return drawn

@@ -227,9 +227,9 @@ def draw(axes: Any, figure: Figure, colors: dict[str, str], *, titled: bool = Tr
 
 
 def _curve(axes: Any, trace: dict[str, Any], previous: dict[str, Any] | None) -> None:
-    x, y = _numbers(_places(trace)), _numbers(trace["y"])
+    x, y = (np.array(values, dtype=float) for values in (_places(trace), trace["y"]))
     if trace.get("fill") == "tonexty" and previous is not None:
-        low, color = _numbers(previous["y"]), _rgba(trace["fillcolor"])
+        low, color = np.array(previous["y"], dtype=float), _rgba(trace["fillcolor"])
         axes.fill_between(x, low, y, color=color, linewidth=0)
     style, marker = trace.get("line", {}), trace.get("marker")
     if style.get("color", "").startswith("rgba"):
@@ -251,10 +251,6 @@ def _behind(label: dict[str, Any]) -> dict[str, Any] | None:
     """Return the box behind a label that hides the curves there."""
     color = label.get("bgcolor", "")
     return {"facecolor": color, "edgecolor": "none", "pad": 0.5} if color and not color.startswith("rgba") else None
-
-
-def _numbers(values: Sequence[float | None]) -> np.ndarray:
-    return np.array([np.nan if v is None else v for v in values], dtype=float)
 
 
 def _rgba(color: str) -> str | tuple[float, ...]:
@@ -293,9 +289,8 @@ def _shaded(trace: dict[str, Any]) -> tuple[np.ndarray, Any]:
     """Return the numbers of a map, and its colours."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return np.stack([_numbers(row) for row in trace["z"]]), LinearSegmentedColormap.from_list(
-        "shades", trace["colorscale"]
-    )
+    shades = LinearSegmentedColormap.from_list("shades", trace["colorscale"])
+    return np.array(trace["z"], dtype=float), shades
 
 
 def _edges(centres: Sequence[float]) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -52,42 +53,83 @@ LEFT_MARGIN = 70
 """Left margin in pixels, with room for numbers of any size."""
 
 
-def measure_figure(
-    measure: Measure,
-    styles: Sequence[LaneStyle],
-    steps: Sequence[Step],
-    *,
-    total: int | None = None,
-    run: str = "",
-    seeds: Sequence[Sequence[int]] | None = None,
-    named: bool = True,
-) -> Figure:
+@dataclass(frozen=True)
+class RaceCurves:
+    """The lanes of a race as curves over its steps so far."""
+
+    styles: Sequence[LaneStyle]
+    """One per curve."""
+    steps: Sequence[Step]
+    total: int | None = None
+    """Steps of the whole race, the end of the horizontal axis."""
+    run: str = ""
+    """Changes with the race; zoom and hidden lanes are kept while it stays the same."""
+    seeds: Sequence[Sequence[int]] | None = None
+    """The lanes of each curve, which differ only in their seed: their mean is drawn, with a band from the lowest to
+    the highest. None for one curve per lane."""
+
+    @property
+    def groups(self) -> Sequence[Sequence[int]]:
+        """The lanes of every curve."""
+        return [(k,) for k in range(len(self.styles))] if self.seeds is None else self.seeds
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes there are."""
+        return sum(map(len, self.groups))
+
+    @property
+    def left(self) -> list[tuple[int, ...]]:
+        """The steps at which the lanes of every curve diverged, 0 for one that has not."""
+        left = out_at(self.steps, self.lanes)
+        return [tuple(left[k] for k in group) for group in self.groups]
+
+    @property
+    def band_words(self) -> str:
+        """What a band is, for the end of a chart's unit; empty without bands."""
+        most = max(map(len, self.groups), default=1)
+        return f"; band: range of {most} seeds" if most > 1 else ""
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Return the mean of every curve, (N, curves), of (N, K); NaN from the step at which a lane of it diverged."""
+        return np.stack([values[:, list(group)].mean(1) for group in self.groups], axis=1)
+
+    def bands(self, values: np.ndarray, **place: Any) -> list[dict[str, Any]]:
+        """Return the bands of the curves that have several lanes."""
+        return [
+            trace
+            for style, group in zip(self.styles, self.groups, strict=True)
+            if len(group) > 1
+            for trace in seed_band(style, values[:, list(group)], **place)
+        ]
+
+    def at_start(self, base: float | None) -> np.ndarray:
+        """Return the lanes' results at step 0, (K,), see `held_out_at_start`."""
+        of_lanes = {k: s.init for s, group in zip(self.styles, self.groups, strict=True) for k in group}
+        return held_out_at_start([of_lanes[k] for k in sorted(of_lanes)], base)
+
+
+def measure_figure(measure: Measure, curves: RaceCurves, *, named: bool = True) -> Figure:
     """Draw a measurement of one number per lane; spikes do not stretch a log axis.
 
     Args:
         measure: an entry of `MEASURES` of shape (K,).
-        styles: one per curve.
-        steps: of the race so far; those in which it was measured are drawn.
-        total: steps of the whole race, the end of the horizontal axis.
-        run: changes with the race; zoom and hidden lanes are kept while it stays the same.
-        seeds: the lanes of each curve, which differ only in their seed: their mean is drawn, with a band from the
-            lowest to the highest. None for one curve per lane.
+        curves: those of the steps in which it was measured are drawn.
         named: whether the curves have names at their ends.
     """
-    groups, K = groups_of(styles, seeds)
-    numbers, values = _measured(steps, measure.key, K)
-    every = stride(K, numbers, total)
-    place, means = places(numbers[::every]), seed_means(values, groups)
-    data = group_bands(styles, values[::every], groups, **place)
+    styles, total = curves.styles, curves.total
+    numbers, values = _measured(curves.steps, measure.key, curves.lanes)
+    every = stride(curves.lanes, numbers, total)
+    place, means = places(numbers[::every]), curves.means(values)
+    data = curves.bands(values[::every], **place)
     data += [line(style, curve, 1.6, **place) for style, curve in zip(styles, means[::every].T, strict=True)]
     bounds, y = value_axis(measure, [values])
     log = measure.scale == "log"
     beyond = off_range(styles, numbers, means, bounds) if log else []
     labels, crosses = None, []
     if named:
-        left = seeds_left(steps, groups)
         labels, crosses = curve_ends(
-            styles, numbers, means, bounds=bounds, height=MEASURE_HEIGHT, total=total, log=log, left=left
+            styles, numbers, means, bounds=bounds, height=MEASURE_HEIGHT, total=total, log=log, left=curves.left
         )
     drawn = layout(
         measure.title,
@@ -99,7 +141,7 @@ def measure_figure(
             "Each curve is one lane, or the mean of its seeds with a band from the lowest to the highest. Point at it "
             "for the values of a step."
         ),
-        revision=run or "race",
+        revision=curves.run or "race",
         labels=labels,
         margin={"l": LEFT_MARGIN} if named else {},
     )
@@ -150,17 +192,6 @@ def places(numbers: Sequence[int]) -> dict[str, Any]:
     return {"x0": numbers[0] if numbers else 1, "dx": apart.pop() if apart else 1}
 
 
-def seed_means(values: np.ndarray, seeds: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return the mean of every group of lanes, (N, groups), of (N, K); NaN from the step at which one diverged."""
-    return np.stack([values[:, list(group)].mean(1) for group in seeds], axis=1)
-
-
-def seeds_left(steps: Sequence[Step], seeds: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    """Return the steps at which the lanes of every group diverged, 0 for one that has not."""
-    left = out_at(steps, sum(map(len, seeds)))
-    return [tuple(left[k] for k in group) for group in seeds]
-
-
 def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[str, Any]]:
     """Return the edges of a group's band, filled between: its lowest and its highest lane that has not diverged.
 
@@ -171,36 +202,6 @@ def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[st
     edges = np.fmin.reduce(known, axis=1), np.fmax.reduce(known, axis=1)
     low, high = (line(style, edge, 0, **more, hoverinfo="skip") for edge in edges)
     return [low, high | band_fill(style)]
-
-
-def groups_of(
-    styles: Sequence[LaneStyle], seeds: Sequence[Sequence[int]] | None
-) -> tuple[Sequence[Sequence[int]], int]:
-    """Return the lanes of every curve, and how many lanes there are."""
-    groups = [(k,) for k in range(len(styles))] if seeds is None else seeds
-    return groups, sum(map(len, groups))
-
-
-def band_words(groups: Sequence[Sequence[int]]) -> str:
-    """Return what a band is, for the end of a chart's unit; empty without bands.
-
-    >>> band_words([(0, 1, 2), (3, 4, 5)])
-    '; band: range of 3 seeds'
-    """
-    most = max(map(len, groups), default=1)
-    return f"; band: range of {most} seeds" if most > 1 else ""
-
-
-def group_bands(
-    styles: Sequence[LaneStyle], values: np.ndarray, groups: Sequence[Sequence[int]], **place: Any
-) -> list[dict[str, Any]]:
-    """Return the bands of the groups that have several lanes."""
-    return [
-        trace
-        for style, group in zip(styles, groups, strict=True)
-        if len(group) > 1
-        for trace in seed_band(style, values[:, list(group)], **place)
-    ]
 
 
 @dataclass(frozen=True)
@@ -301,34 +302,25 @@ def without_figure(steps: Sequence[Step]) -> list[str]:
 
 
 def loss_figure(
-    styles: Sequence[LaneStyle],
-    steps: Sequence[Step],
-    *,
-    total: int | None = None,
-    start_loss: float | None = None,
-    plain_text: bool = False,
-    run: str = "",
-    smoothing: float | None = None,
-    seeds: Sequence[Sequence[int]] | None = None,
+    curves: RaceCurves, *, start_loss: float | None = None, plain_text: bool = False, smoothing: float | None = None
 ) -> Figure:
     """Draw training loss (raw behind, smoothed in front) and held-out loss, on a log axis.
 
     Args:
-        styles: see `measure_figure`, as for `steps`, `total`, `run` and `seeds`.
         start_loss: held-out loss of the base model, with which every lane starts whose initialization keeps the
             model's function; nats.
         smoothing: weight of the past in the exponential average, in [0, 1); by default less for short races.
     """
+    styles, steps, groups, total, K = curves.styles, curves.steps, curves.groups, curves.total, curves.lanes
     if smoothing is None:
         smoothing = SMOOTHING if (total or len(steps)) >= SMOOTHED_FROM else SHORT_SMOOTHING
-    groups, K = groups_of(styles, seeds)
     loss = column(steps, "loss", K)
     numbers = [step.step for step in steps]
     every = stride(K, numbers, total)
     of_lanes = smoothed(loss, smoothing)
-    smooth = seed_means(of_lanes, groups)
-    at, held = _evaluations(steps, "eval_loss", results_at_start(styles, groups, start_loss))
-    held = seed_means(held, groups)
+    smooth = curves.means(of_lanes)
+    at, held = _evaluations(steps, "eval_loss", curves.at_start(start_loss))
+    held = curves.means(held)
     place = {"x0": steps[0].step if steps else 1, "dx": every}
     data: list[dict[str, Any]] = []
     for style, group in zip(styles, groups, strict=True):
@@ -344,10 +336,12 @@ def loss_figure(
     ceiling = LOSS_AXIS * np.nanmax(loss[:1] if steps else held[:1], initial=0.0)
     in_front = loss if len(styles) == K else of_lanes
     low, high = log_range([np.minimum(v, ceiling) for v in (in_front, smooth, held)])
-    beyond = off_range(styles, numbers, seed_means(loss, groups), (low, high))
-    height, left = PLOT_HEIGHT["loss"], seeds_left(steps, groups)
-    labels, crosses = curve_ends(styles, numbers, smooth, bounds=(low, high), height=height, total=total, left=left)
-    behind, examples = "raw behind" + band_words(groups), held_out_count(steps)
+    beyond = off_range(styles, numbers, curves.means(loss), (low, high))
+    height = PLOT_HEIGHT["loss"]
+    labels, crosses = curve_ends(
+        styles, numbers, smooth, bounds=(low, high), height=height, total=total, left=curves.left
+    )
+    behind, examples = "raw behind" + curves.band_words, held_out_count(steps)
     count = f" ({counted(examples, 'example')})" if examples else ""
     unit = f"{loss_unit(plain_text)}. Lines: training{_of_all(steps)}, smoothed, {behind}; dots: held-out{count}"
     unit += (OFF_RANGE if beyond else "") + (f"; every {every} steps" if every > 1 else "")
@@ -356,7 +350,7 @@ def loss_figure(
         unit,
         x=steps_axis(total),
         y=unlabelled_until(at or steps, log_axis(MEASURES["loss"].symbol, low, high)),
-        height=height,
+        height=PLOT_HEIGHT["loss"],
         how=(
             "Lower is better: one nat less multiplies the probability of the right token by e. The axis is "
             "logarithmic, so equal distances are equal factors. Dots that rise while their line falls mean "
@@ -364,7 +358,7 @@ def loss_figure(
             "and 19 at 0.95."
         ),
         message="" if at or steps else FIRST_WORDS,
-        revision=run or "race",
+        revision=curves.run or "race",
         labels=labels,
     )
     drawn["meta"]["smoothing"] = smoothing
@@ -378,43 +372,31 @@ def _of_all(steps: Sequence[Step]) -> str:
     return ", of all supervised tokens" * bool(apart)
 
 
-def gradient_figure(
-    styles: Sequence[LaneStyle],
-    steps: Sequence[Step],
-    *,
-    total: int | None = None,
-    run: str = "",
-    seeds: Sequence[Sequence[int]] | None = None,
-) -> Figure:
-    """Draw each lane's gradient norm before clipping, see `measure_figure`."""
-    return measure_figure(MEASURES["grad_norm"], styles, steps, total=total, run=run, seeds=seeds, named=False)
+gradient_figure = partial(measure_figure, MEASURES["grad_norm"], named=False)
+"""Draw each lane's gradient norm before clipping, see `measure_figure`."""
 
 
 def accuracy_figure(
-    styles: Sequence[LaneStyle],
-    steps: Sequence[Step],
+    curves: RaceCurves,
     *,
-    total: int | None = None,
     start_accuracy: float | None = None,
     plain_text: bool = False,
     held_out: HeldOut | None = None,
-    run: str = "",
-    seeds: Sequence[Sequence[int]] | None = None,
 ) -> Figure:
     """Draw the share of held-out answers (tokens, in a plain text) that are right, see `loss_figure`.
 
     Args:
         held_out: the number of examples, and the accuracy of guessing, drawn as a dotted line.
     """
-    groups, _ = groups_of(styles, seeds)
+    styles, steps, total = curves.styles, curves.steps, curves.total
     what = "right tokens" if plain_text else "right answers"
-    at, of_lanes = _evaluations(steps, "eval_accuracy", results_at_start(styles, groups, start_accuracy))
-    share = seed_means(of_lanes, groups)
-    data = group_bands(styles, of_lanes, groups, x=at) + [
+    at, of_lanes = _evaluations(steps, "eval_accuracy", curves.at_start(start_accuracy))
+    share = curves.means(of_lanes)
+    data = curves.bands(of_lanes, x=at) + [
         line(style, share[:, k], 2.4, marks=6, x=at, hovertemplate="%{y:.0%}") for k, style in enumerate(styles)
     ]
     count = f", {counted(held_out.examples, 'held-out example')}" if held_out else ""
-    unit = f"share of {what}{count}{band_words(groups)}"
+    unit = f"share of {what}{count}{curves.band_words}"
     guess = held_out.guess if held_out else None
     if held_out and guess is not None:
         dotted = {"color": "@mute", "width": 1.2, "dash": "dot"}
@@ -422,9 +404,9 @@ def accuracy_figure(
         common = {"type": "scatter", "mode": "lines", "name": held_out.guess_words, "hoverinfo": "skip"}
         data.insert(0, common | level)
         unit += f"; flat: {held_out.guess_words}"
-    bounds, height, left = (-0.02, 1.03), PLOT_HEIGHT["accuracy"], seeds_left(steps, groups)
+    bounds, height = (-0.02, 1.03), PLOT_HEIGHT["accuracy"]
     labels, crosses = curve_ends(
-        styles, at, share, bounds=bounds, height=height, total=total, log=False, highest=True, left=left
+        styles, at, share, bounds=bounds, height=height, total=total, log=False, highest=True, left=curves.left
     )
     if guess is not None and at and at[-1] < (total or 0):
         labels = [label | {"bgcolor": "@card"} for label in labels]  # over the dotted line
@@ -440,16 +422,10 @@ def accuracy_figure(
             "have shown either order."
         ),
         message="" if at or steps else FIRST_WORDS,
-        revision=run or "race",
+        revision=curves.run or "race",
         labels=labels,
     )
     return {"data": data + crosses, "layout": drawn}
-
-
-def results_at_start(styles: Sequence[LaneStyle], groups: Sequence[Sequence[int]], base: float | None) -> np.ndarray:
-    """Return the lanes' results at step 0, (K,), see `held_out_at_start`."""
-    of_lanes = {k: s.init for s, group in zip(styles, groups, strict=True) for k in group}
-    return held_out_at_start([of_lanes[k] for k in sorted(of_lanes)], base)
 
 
 def _evaluations(steps: Sequence[Step], name: str, starts: np.ndarray) -> tuple[list[int], np.ndarray]:

@@ -232,7 +232,7 @@ def study_rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
                 diverged = sum(not math.isfinite(loss) for loss in losses)
                 points.append(Point(lr, tuple(range(len(losses))), losses, diverged))
         if points:
-            lane = replace(study.lane(next(study.trials(cell, init, study.candidates(init)))), lr=1.0)
+            lane = replace(study.lane_in(cell, init), lr=1.0)
             curves.append(RateCurve(method_name(init), lane, Setting.of(lane), tuple(points)))
     chosen = {method_name(verdict.method): verdict.best_lr for verdict in verdicts.of(cell) if verdict.best_lr}
     figure = rate_figure(curves, start_loss=_before(verdicts, cell, "test"), chosen=chosen)

@@ -25,7 +25,7 @@ from olora_viz.figures.layout import (
     unlabelled_until,
     upright,
 )
-from olora_viz.figures.race import band_words, group_bands, groups_of, seed_means, seeds_left
+from olora_viz.figures.race import RaceCurves
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.tables import plain
 from olora_viz.machine.wording import compact, factor, rounded
@@ -111,62 +111,48 @@ def _round_step(size: float) -> float:
     return rounded(next(m for m in (1, 2, 5, 10) if m * scale >= size * 0.999) * scale, 6)
 
 
-def sharpness_figure(
-    styles: Sequence[LaneStyle],
-    steps: Sequence[Step],
-    *,
-    total: int | None = None,
-    run: str = "",
-    seeds: Sequence[Sequence[int]] | None = None,
-) -> Figure:
-    """Draw the largest eigenvalue of every lane's Hessian, on a log axis, see `measure_figure`."""
-    groups, K = groups_of(styles, seeds)
-    at, sharpness = curvatures(steps, K)
+def sharpness_figure(curves: RaceCurves) -> Figure:
+    """Draw the largest eigenvalue of every lane's Hessian, on a log axis."""
+    styles, steps = curves.styles, curves.steps
+    at, sharpness = curvatures(steps, curves.lanes)
     of_lanes = np.where(sharpness > 0, sharpness, np.nan)
-    values = seed_means(of_lanes, groups)
-    data = group_bands(styles, of_lanes, groups, x=at)
+    values = curves.means(of_lanes)
+    data = curves.bands(of_lanes, x=at)
     data += [line(style, values[:, k], 1.8, marks=4.5, x=at) for k, style in enumerate(styles)]
     drawn = layout(
         CURVATURE.title,
-        CURVATURE.unit + band_words(groups),
-        x=steps_axis(total),
+        CURVATURE.unit + curves.band_words,
+        x=steps_axis(curves.total),
         y=unlabelled_until(at, log_axis(CURVATURE.symbol, *log_range([of_lanes]))),
         height=CURVATURE_HEIGHT,
         how="How curved the loss is in its most curved direction; a falling curve flattens.",
         message="" if at else "Choose how often to measure, then press Race.",
-        revision=run or "race",
-        ends=log_ends(styles, at, values, seeds_left(steps, groups)),
+        revision=curves.run or "race",
+        ends=log_ends(styles, at, values, curves.left),
     )
     return {"data": data, "layout": drawn}
 
 
-def stability_figure(
-    styles: Sequence[LaneStyle],
-    steps: Sequence[Step],
-    *,
-    total: int | None = None,
-    run: str = "",
-    seeds: Sequence[Sequence[int]] | None = None,
-) -> Figure:
-    """Draw 2/λₘₐₓ, gradient descent's largest stable rate, with each lane's rate, see `measure_figure`."""
-    groups, K = groups_of(styles, seeds)
-    at, sharpness = curvatures(steps, K)
+def stability_figure(curves: RaceCurves) -> Figure:
+    """Draw 2/λₘₐₓ, gradient descent's largest stable rate, with each lane's rate."""
+    styles, steps = curves.styles, curves.steps
+    at, sharpness = curvatures(steps, curves.lanes)
     of_lanes = np.where(sharpness > 0, 2 / np.where(sharpness > 0, sharpness, 1.0), np.nan)
-    limit = seed_means(of_lanes, groups)
+    limit = curves.means(of_lanes)
     rates = np.array([step.lr for step in steps if step.curvature is not None], dtype=float)
-    rates = seed_means(rates.reshape(len(at), K), groups)
-    data = group_bands(styles, of_lanes, groups, x=at)
+    rates = curves.means(rates.reshape(len(at), curves.lanes))
+    data = curves.bands(of_lanes, x=at)
     for k, style in enumerate(styles):
         dotted = {"color": style.color, "width": 1.4, "dash": "dot"}
         data.append(line(style, limit[:, k], 1.8, marks=4.5, name=f"{style.label}: 2/λ", x=at))
         data.append(line(style, rates[:, k], 1.4, name=f"{style.label}: rate", x=at, line=dotted))
-    ends = log_ends(styles, at, limit, seeds_left(steps, groups))
+    ends = log_ends(styles, at, limit, curves.left)
     last = {f"rate {compact(rate)}": math.log10(rate) for rate in rates[-1].tolist()} if at else {}
     ends += [CurveEnd(name, "", "@mute", at[-1], y) for name, y in last.items()]
     drawn = layout(
         "Stability: 2/λₘₐₓ and the learning rate",
-        "curves: 2/λ, the limit of gradient descent (Adam's differs); flat: learning rate" + band_words(groups),
-        x=steps_axis(total),
+        "curves: 2/λ, the limit of gradient descent (Adam's differs); flat: learning rate" + curves.band_words,
+        x=steps_axis(curves.total),
         y=unlabelled_until(at, log_axis("learning rate", *log_range([of_lanes, rates]))),
         height=CURVATURE_HEIGHT,
         how=(
@@ -174,7 +160,7 @@ def stability_figure(
             "crossing is a hint, not a limit."
         ),
         message="" if at else "2/λ and the learning rates appear here.",
-        revision=run or "race",
+        revision=curves.run or "race",
         ends=ends,
     )
     return {"data": data, "layout": drawn}

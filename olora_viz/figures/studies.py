@@ -25,6 +25,7 @@ from olora_viz.figures.rates import STUDY_HEIGHT, absent, examples, method_style
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.wording import counted, number, signed
 from olora_viz.studies.claims.claim import FAILS, HOLDS, Claim, Finding
+from olora_viz.studies.difference import Difference
 from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, performance_profile
 from olora_viz.studies.study import Cell
@@ -175,6 +176,9 @@ TILES = {
 }
 """The colour of each verdict, of the text on it, and its sign where a word does not fit."""
 
+SIGNS = ", ".join(f"{sign} {word}" for word, (_, _, sign) in TILES.items())
+"""What the signs are of."""
+
 SIGNED = "+.2g"
 """The form of a difference."""
 
@@ -204,9 +208,8 @@ def wins_figure(verdicts: Verdicts) -> Figure:
     }
     at_one, at_best = (f"{half.count(BETTER)} of {len(compared)}" for half in halves.values())
     in_words = len(others) * 2 <= MOST_WORDS
-    signs = ", ".join(f"{sign} {word}" for word, (_, _, sign) in TILES.items())
     seeds = up_to(max([study.seeds, *(verdict.seeds for verdict in compared)]), study.seeds)
-    unit = f"by test loss; {seeds}, {examples(verdicts, None, 'test')}{'' if in_words else f'; {signs}'}"
+    unit = f"by test loss; {seeds}, {examples(verdicts, None, 'test')}{'' if in_words else f'; {SIGNS}'}"
     cells = study.cells()
     if not verdicts.rows:
         return nothing_yet(f"Verdicts against {who}", unit, ("method", "cell"), NOTHING)
@@ -245,7 +248,7 @@ def wins_figure(verdicts: Verdicts) -> Figure:
         margin={"l": room_for(rows), "r": 14, **({} if in_words else {"b": 30 + round(0.75 * room_for(labels))})},
     )
     if in_words:
-        drawn["meta"]["signs"] = signs  # for a page on which the words do not fit
+        drawn["meta"]["signs"] = SIGNS  # for a page on which the words do not fit
     return {"data": data, "layout": drawn}
 
 
@@ -310,7 +313,7 @@ def varying(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
     >>> varying([Cell("glassllm", "sentiment", 8), Cell("glassllm", "sentiment", 2)])
     (['r'], ['model', 'task'])
     """
-    settings = [{"model": cell.model, "task": cell.task, "r": cell.r, **dict(cell.others)} for cell in cells]
+    settings = [cell.settings for cell in cells]
     if len(cells) == 1:
         return [*settings[0]], []
     differing = [name for name in settings[0] if len({each[name] for each in settings}) > 1]
@@ -333,12 +336,15 @@ def _hover(verdict: Verdict, word: str, at_best: bool, names: Sequence[str]) -> 
     if not at_best:
         return f"{head} at {verdict.shared.words}" if verdict.shared else head
     rate = f" at {verdict.best.words}" if verdict.best else ""
-    low, high = verdict.interval.low, verdict.interval.high
+    return "<br>".join([f"{head}{rate}", *difference_words(verdict.difference), *filter(None, [verdict.why])])
+
+
+def difference_words(difference: Difference) -> list[str]:
+    """Return a difference with its interval, and its range over the rates if it has one."""
+    (mean, low, high, _), (least, most) = difference.interval, difference.over_rates
     ends = f" ({signed(low, SIGNED)} to {signed(high, SIGNED)})" if math.isfinite(low) else ""
-    why = f"<br>{verdict.why}" if verdict.why else ""
-    from_, to = verdict.difference.over_rates
-    over = f"<br>over rates {signed(from_, SIGNED)} to {signed(to, SIGNED)}" if from_ < to else ""
-    return f"{head}{rate}<br>{signed(verdict.interval.mean, SIGNED)} nats{ends}{over}{why}"
+    over = [f"over rates {signed(least, SIGNED)} to {signed(most, SIGNED)}"] if least < most else []
+    return [f"{signed(mean, SIGNED)} nats{ends}", *over]
 
 
 def note(text: str, x: float, y: float, color: str, anchor: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from olora_viz.figures import race as figures
 from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layout import Figure, layout
+from olora_viz.figures.race import RaceCurves
 from olora_viz.figures.rates import rate_figure
 from olora_viz.figures.spectrum import singular_values_figure
 from olora_viz.figures.start import sharpness_figure
@@ -53,14 +54,13 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
         )
     elif lesson.picture == "forgotten":
         groups = seed_groups(lanes)
-        figure = forgotten_figure(
-            lane_styles([replace(group.lane, seed=0) for group in groups]), steps, total=total, start_loss=start,
-            text=race.text, run=lesson.name, seeds=[group.lanes for group in groups],
-        )  # fmt: skip
+        seeds, shown = [group.lanes for group in groups], lane_styles([replace(each.lane, seed=0) for each in groups])
+        curves = RaceCurves(shown, steps, total, lesson.name, seeds)
+        figure = forgotten_figure(curves, start_loss=start, text=race.text)
     elif lesson.picture == "curvature":
-        figure = sharpness_figure(styles, steps, total=total, run=lesson.name)
+        figure = sharpness_figure(RaceCurves(styles, steps, total, lesson.name))
     else:
-        figure = figures.loss_figure(styles, steps, total=total, start_loss=start, run=lesson.name)
+        figure = figures.loss_figure(RaceCurves(styles, steps, total, lesson.name), start_loss=start)
     figure["layout"]["meta"]["unit"] += " · recorded"
     return figure
 

@@ -141,6 +141,11 @@ def in_words(name: str, value: Any) -> str:
     return f"{words} {plain(value)}"
 
 
+def for_json(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return settings as plain values; a list as its text."""
+    return {name: plain(value) if isinstance(value, tuple) else value for name, value in settings}
+
+
 def plain(value: Any) -> str:
     """Return a value as it is written.
 

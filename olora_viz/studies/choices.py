@@ -89,7 +89,7 @@ def differing(study: Study, cell: Cell, method: str) -> str:
     """
     if method.startswith(RECIPE_NAME):
         return RECIPE
-    lane, reference = (_lane(study, cell, each) for each in (method, study.reference))
+    lane, reference = (study.lane_in(cell, each) for each in (method, study.reference))
     # Those that only are written otherwise, as alpha=r where that is usual, differ in how they are written.
     keys = _differing(lane, reference, _value) or _differing(lane, reference, getattr)
     keys = [key for key in keys if "targets" not in keys or key not in SIZES]
@@ -110,13 +110,9 @@ def _value(lane: Lane, key: str) -> Any:
     return setting(lane, key) if key in SHOWN else getattr(lane, key)
 
 
-def _lane(study: Study, cell: Cell, method: str) -> Lane:
-    return study.lane(next(study.trials(cell, method, study.candidates(method))))
-
-
 def _choice(study: Study, verdict: Verdict) -> MethodChoice:
     key = differing(study, verdict.cell, verdict.method)
-    lane, reference = (_lane(study, verdict.cell, each) for each in (verdict.method, study.reference))
+    lane, reference = (study.lane_in(verdict.cell, each) for each in (verdict.method, study.reference))
     words = _words(lane, key, verdict.method)
     if key == "targets":
         sizes = [size_words(lane, each) for each in _differing(lane, reference, _value) if each in SIZES]

@@ -22,7 +22,6 @@ from olora_viz.races.data import ModelCache, task_of
 from olora_viz.races.recipe_files import FILES, recipe_files
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import METHODS, Plan, checked_minutes, methods_of, plan_for
-from olora_viz.studies.difference import runs_of
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.preregistration import DECISION, SETUP, write_setup
@@ -267,7 +266,7 @@ class _DecisionRun:
         """
         study = self._plan.study
         while self._search.has_ended and not (self._is_ended or self._is_over or self._ledger.needed()):
-            trials = open_trials(self.known().verdicts)
+            trials = open_trials(self._ledger.verdicts())
             if not trials:
                 return
             (folder,) = self._ledger.new_runs(1)
@@ -359,8 +358,8 @@ def open_trials(verdicts: Verdicts) -> list[Trial]:
     study = verdicts.study
     opened = [each for each in verdicts.each if each.method != study.reference and _is_open(study, each)]
     for method in sorted(opened, key=lambda each: each.valid_loss):
-        pair = [runs_of(study, method.cell, name, verdicts.rows) for name in (method.method, study.reference)]
-        chosen = [each.chosen for each in pair if each.chosen and each.chosen.is_inside]
+        pair = [verdicts.runs[method.cell, name] for name in (method.method, study.reference)]
+        chosen = [each.chosen for each in pair if each.chosen and each.is_inside]
         if len(chosen) < 2:
             continue
         gap, others = method.difference, len(study.compare) - 1
@@ -371,7 +370,7 @@ def open_trials(verdicts: Verdicts) -> list[Trial]:
         whole = [(each.method, rate) for each in pair for rate in each.rates if len(rate.valid) >= seeds]
         for rates, least in ((alike, seeds), (whole, seeds + 1)):
             lacking = [
-                Trial(method.cell, compared, rate.lr, seed, rate.tuned)
+                Trial(method.cell, compared, rate.at.lr, seed, rate.at.tuned)
                 for compared, rate in rates
                 for seed in range(len(rate.valid), least)
             ]

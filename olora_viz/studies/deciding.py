@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 
 from olora_viz.machine.wording import and_, compact
 from olora_viz.studies.difference import Difference, MethodRuns
 from olora_viz.studies.power import seeds_to_settle
-from olora_viz.studies.statistics import BETTER, ERROR, LEAST_EXAMPLES, LEAST_SEEDS, UNDECIDED, WORSE, verdict
+from olora_viz.studies.statistics import BETTER, ERROR, LEAST_EXAMPLES, LEAST_SEEDS, UNDECIDED, WORSE, holm, verdict
+
+K = TypeVar("K")
 
 DECIDING_LOOKS = 2
 """A method with more seeds than the study has was looked at before: its p-value is multiplied by this (Bonferroni)."""
+
+
+def p_values_of(gaps: Mapping[K, Difference], planned: float = math.inf) -> dict[K, float]:
+    """Return the p-values of differences that share an error rate: Holm's, and of those looked at before Bonferroni's.
+
+    Args:
+        planned: the seeds that each was to have.
+    """
+    p_values = holm([gap.interval.p_value for gap in gaps.values()])
+    return {
+        name: min(1.0, DECIDING_LOOKS * p_value) if gap.seeds > planned else p_value
+        for (name, gap), p_value in zip(gaps.items(), p_values, strict=True)
+    }
 
 
 def order(gap: Difference, p_value: float, margin: float, test_examples: int) -> str:

@@ -14,34 +14,19 @@ from jaxtyping import Float
 from olora_viz.studies.rows import Rows, losses_by_example, losses_of
 from olora_viz.studies.search import Chosen, best, candidates_tried, seeds_of
 from olora_viz.studies.seed_variance import SeedVariance, seed_variance
-from olora_viz.studies.statistics import (
-    UNKNOWN,
-    Interval,
-    paired_interval,
-    range_over_rates,
-    rates_like,
-    survives,
-    t_interval,
-)
-from olora_viz.studies.study import Candidate, Cell, Settings, Study, Trial
+from olora_viz.studies.statistics import UNKNOWN, Interval, paired_interval, rates_like, survives, t_interval
+from olora_viz.studies.study import Candidate, Cell, Study, Trial
 
 
 @dataclass(frozen=True, eq=False)
 class RateRuns:
     """The seeds of a method at one candidate; losses in nats, of a diverged run NaN."""
 
-    lr: float
+    at: Candidate
     valid: Float[np.ndarray, "k n"]
     test: Float[np.ndarray, "k m"]
     allowed: bool = True
     """Whether no seed forgets more than the study allows."""
-    tuned: Settings = ()
-    """What is tuned beside the rate."""
-
-    @property
-    def candidate(self) -> Candidate:
-        """What the runs share, and is chosen."""
-        return Candidate(self.lr, self.tuned)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +42,16 @@ class MethodRuns:
     @cached_property
     def at_best(self) -> RateRuns | None:
         """The runs at the best rate."""
-        return next((runs for runs in self.rates if self.chosen and runs.candidate == self.chosen.candidate), None)
+        return next((runs for runs in self.rates if self.chosen and runs.at == self.chosen.at), None)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it has a best rate, which lies inside the rates tried."""
+        return self.chosen is not None and self.chosen.is_inside
+
+    def at(self, candidate: Candidate | None, seeds: int) -> MethodRuns:
+        """Return the runs as if a candidate had been chosen."""
+        return replace(self, chosen=candidate and Chosen(candidate, True, seeds))
 
     @property
     def test_loss(self) -> float:
@@ -66,8 +60,10 @@ class MethodRuns:
 
     def trials(self, cell: Cell) -> list[Trial]:
         """Return the trials at the best rate; none if it has none."""
-        at = self.chosen
-        return [Trial(cell, self.method, at.lr, seed, at.tuned) for seed in range(at.seeds)] if at else []
+        if self.chosen is None:
+            return []
+        lr, tuned = self.chosen.at
+        return [Trial(cell, self.method, lr, seed, tuned) for seed in range(self.chosen.seeds)]
 
     @cached_property
     def like_best(self) -> tuple[RateRuns, ...]:
@@ -136,7 +132,7 @@ def runs_of(study: Study, cell: Cell, method: str, rows: Rows) -> MethodRuns:
         if of_rate:
             valid, test = (losses_by_example(of_rate, f"{part}_loss") for part in ("valid", "test"))
             allowed = not any(losses[trial] == math.inf for trial in trials)
-            rates.append(RateRuns(at.lr, valid, test, allowed, at.tuned))
+            rates.append(RateRuns(at, valid, test, allowed))
     return MethodRuns(method, best(study, cell, method, losses), tuple(rates))
 
 
@@ -151,15 +147,24 @@ def difference(ours: MethodRuns, theirs: MethodRuns, every: Sequence[MethodRuns]
     at_best = at_one_rate(ours, theirs, every)
     if not at_best.seeds:
         return at_best
-    over_rates = range_over_rates([runs.test for runs in ours.like_best], [runs.test for runs in theirs.like_best])
-    interval, turned_at = at_best.interval, None
-    if not survives(interval.mean, over_rates):
-        pairs = itertools.product(ours.like_best, theirs.like_best)
-        sign = math.copysign(1.0, interval.mean)
-        a, b = min(pairs, key=lambda pair: sign * _gap(*(runs.test for runs in pair)).mean())
-        turned_at = a.lr, b.lr
+    (low, *_), (high, *_) = ends = extremes(ours, theirs)
+    mean, over_rates, turned_at = at_best.interval.mean, (low, high), None
+    if not survives(mean, over_rates):
+        turned_at = ends[int(mean < 0)][1:]
     again = between(ours.chosen_without, theirs.chosen_without, [runs.chosen_without for runs in every])
     return replace(at_best.with_choice(again), over_rates=over_rates, turned_at=turned_at)
+
+
+def extremes(ours: MethodRuns, theirs: MethodRuns) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return the lowest and the highest difference over the rates as good as the best, each with the rates of both."""
+
+    def gap(first: RateRuns, second: RateRuns) -> float:
+        seeds = min(len(first.test), len(second.test))
+        return float((first.test[:seeds] - second.test[:seeds]).mean())
+
+    pairs = itertools.product(ours.like_best, theirs.like_best)
+    known = [(gap(first, second), first.at.lr, second.at.lr) for first, second in pairs]
+    return min(known), max(known)
 
 
 def at_one_rate(ours: MethodRuns, theirs: MethodRuns, every: Sequence[MethodRuns]) -> Difference:

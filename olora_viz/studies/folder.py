@@ -222,6 +222,8 @@ class Ledger:
         self.study = continued(study, folder) if study else read_setup(Study, folder)
         self._parts: dict[str, pd.DataFrame] = {}
         self._trials: dict[Trial, dict[str, Any]] = {}
+        self._decided: tuple[tuple[int, bool], Verdicts] | None = None
+        """The latest verdicts, of so many rows and as a decision's or not."""
 
     def open(self) -> None:
         """Create the folder, and write the set-up."""
@@ -316,14 +318,21 @@ class Ledger:
         return needed(self.study, self.losses(), self.trials() if is_decision(self.folder) else None)
 
     def verdicts(self) -> Verdicts:
-        """Return what the races so far decide; of a decision, on the seeds that every method has finished."""
+        """Return what the races so far decide; of a decision, on the seeds that every method has finished.
+
+        It is computed once, until another race has ended.
+        """
         study, rows = self.study, self.trials()
+        known = len(rows), is_decision(self.folder)
+        if self._decided and self._decided[0] == known:
+            return self._decided[1]
         if is_decision(self.folder):
             seeds = max(1, complete_seeds(study, self.losses()))
             study = replace(study, seeds=seeds, coarse=study.coarse and min(study.coarse, seeds))
             if seeds < self.study.seeds:
                 rows = {trial: row for trial, row in rows.items() if trial.seed < seeds}
-        return replace(verdicts_of(study, rows), folder=self.folder)
+        self._decided = known, verdicts_of(study, rows, self.folder)
+        return self._decided[1]
 
     def unfinished(self) -> list[Path]:
         """Return the run folders of interrupted races.

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from olora_viz.machine.tables import finite_or_none
-from olora_viz.machine.wording import counted, nats, times
-from olora_viz.races.step import DIVERGED
-from olora_viz.studies.rows import Row, Rows, number_or_nan, values_of
+from olora_viz.machine.wording import and_, counted, nats, times
+from olora_viz.studies.deciding import p_values_of
+from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, between, difference
+from olora_viz.studies.method import method_name
+from olora_viz.studies.rows import Rows, column, number_or_nan, values_of
 from olora_viz.studies.search import best, grid_for, rates_tried
 from olora_viz.studies.seed_variance import seed_variance
-from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL_WITHIN, t_interval
+from olora_viz.studies.statistics import (
+    BETTER,
+    LEAST_SEEDS,
+    LEVEL_LOG_RATIO,
+    LEVEL_WITHIN,
+    UNDECIDED,
+    WORSE,
+    t_interval,
+    verdict,
+)
 from olora_viz.studies.study import Candidate, Cell, Study, Trial
+
+if TYPE_CHECKING:
+    from olora_viz.studies.verdicts import Verdicts
 
 
 class Ratio(NamedTuple):
@@ -213,13 +227,13 @@ def equal_learning(study: Study, cell: Cell, method: str, rows: Rows) -> EqualLe
     nothing = EqualLearning(cell, method, (), (), ())
     if chosen is None:
         return nothing
-    at_best = column(rows, study.trials(cell, study.reference, [chosen.candidate]), "test_loss")
+    at_best = column(rows, study.trials(cell, study.reference, [chosen.at]), "test_loss")
     base = next(number_or_nan(row["base_test_loss"]) for trial, row in rows.items() if trial.cell == cell)
     margin = study.margin * max(0.0, base - float(np.mean(at_best)))
-    tuned = {study.reference: chosen.tuned}
+    tuned = {study.reference: chosen.at.tuned}
     if (ours := best(study, cell, method, losses)) is not None:
-        tuned.setdefault(method, ours.tuned)
-    tuned.setdefault(method, chosen.tuned)
+        tuned.setdefault(method, ours.at.tuned)
+    tuned.setdefault(method, chosen.at.tuned)
     grids = {name: [at.lr for at in grid_for(study, cell, name, losses) if at.tuned == tuned[name]] for name in tuned}
     seeds = [
         seed
@@ -283,31 +297,26 @@ class Forgetting:
 
 
 def forgetting(
-    study: Study,
-    cell: Cell,
-    rows: Rows,
-    trials: Mapping[str, Sequence[Trial]],
-    like_best: Mapping[str, Sequence[Candidate]],
-    shared: Candidate | None,
+    study: Study, cell: Cell, rows: Rows, runs: Mapping[str, MethodRuns], shared: Candidate | None
 ) -> dict[str, Forgetting]:
     """Return what each method of a cell forgets; nothing if the study has no text to keep, or before its first run.
 
     Args:
-        trials: of each method at its best rate, by seed.
-        like_best: the candidates of each method that the results cannot tell from its best one.
+        runs: of each method.
         shared: a candidate that all share; None if there is none.
     """
     of_cell = (row for trial, row in rows.items() if trial.cell == cell)
     base = next((number_or_nan(row.get("base_text_loss")) for row in of_cell), math.nan)
     if not study.keeps_text or not math.isfinite(base):
         return {}
+    trials = {method: of_method.trials(cell) for method, of_method in runs.items()}
     at_best = {method: column(rows, of_method, "drift") for method, of_method in trials.items()}
     like = {
         method: [
-            column(rows, [replace(trial, lr=at.lr, tuned=at.tuned) for trial in of_method], "drift")
-            for at in like_best[method]
+            column(rows, study.trials(cell, method, [of_rate.at], len(trials[method])), "drift")
+            for of_rate in of_method.like_best
         ]
-        for method, of_method in trials.items()
+        for method, of_method in runs.items()
     }
     at_shared = {
         method: column(rows, study.trials(cell, method, [] if shared is None else [shared]), "drift")
@@ -328,11 +337,108 @@ def forgetting(
     return known
 
 
-def column(rows: Rows, trials: Iterable[Trial], name: str) -> list[float]:
-    """Return one column of some trials; NaN where a run diverged or there is no value."""
-    return [_number(rows, trial, name) for trial in trials]
+ONE_RATE, BEST_RATES, EQUAL_LEARNING = "at one rate", "at best rates", "at equal learning"
+"""How methods are compared: all at the one rate that is best for all together, each at its best rate, and each where
+it has learned as much as the reference at its best rate, see `EqualLearning`."""
+
+WAYS = (ONE_RATE, BEST_RATES, EQUAL_LEARNING)
+
+LEAST_DRIFT = 1e-9
+"""Smaller drifts are rounding; nats per token."""
 
 
-def _number(rows: Rows, trial: Trial, name: str) -> float:
-    row: Row = rows.get(trial, {})
-    return math.nan if row.get("status", DIVERGED) == DIVERGED else number_or_nan(row.get(name))
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The drift of one method beside the reference's in one cell, in one of the `WAYS`."""
+
+    cell: Cell
+    method: str
+    way: str
+    logs: Difference
+    """Of the logarithms of the drifts, the reference's subtracted: by seed."""
+    p_value: float
+    """Adjusted over the methods (Holm), and over `DECIDING_LOOKS` if there were more seeds than planned."""
+    why: str = ""
+    """Why nothing can be decided, in words; empty if something can."""
+
+    @property
+    def verdict(self) -> str:
+        """``better`` if it forgets less, ``worse``, ``level`` or ``undecided``.
+
+        Drift grows about as the rate does, or faster, so that half a step between rates does more to it than the
+        margin of level, which is that of all positive numbers. An order counts only if it survives the choice of the
+        rates.
+        """
+        if self.why:
+            return UNDECIDED
+        word = verdict(self.logs.interval, self.p_value, LEVEL_LOG_RATIO, self.logs.seeds)
+        return UNDECIDED if word in (BETTER, WORSE) and self.logs.turned_at else word
+
+    @property
+    def is_no_more(self) -> bool:
+        """Whether its drift is at most `LEVEL_WITHIN` times the reference's, with the whole interval.
+
+        As an order, it has to survive the choice of the rates, unless both are level.
+        """
+        interval, most = self.logs.interval, self.logs.over_rates[1]
+        return (
+            not self.why
+            and interval.high < LEVEL_LOG_RATIO
+            and (interval.low > -LEVEL_LOG_RATIO or most < LEVEL_LOG_RATIO)
+        )
+
+
+def compared(verdicts: Verdicts, inits: Sequence[str]) -> list[Compared]:
+    """Compare what methods forget with what the reference forgets, in every cell that has run, and in every way."""
+    return [each for cell in verdicts.study.cells() for each in _of_cell(verdicts, cell, inits)]
+
+
+def _of_cell(verdicts: Verdicts, cell: Cell, inits: Sequence[str]) -> Iterator[Compared]:
+    study, of_cell = verdicts.study, {each.method: each for each in verdicts.of(cell)}
+    equal = {init: each.forgotten.at_equal for init, each in of_cell.items() if init in inits and each.forgotten}
+    if not equal:
+        return
+    runs = {init: _log_drifts(verdicts, cell, init) for init in study.compare}
+    at_shared = {init: of.at(of_cell[study.reference].shared, study.seeds) for init, of in runs.items()}
+    theirs, every = runs[study.reference], list(runs.values())
+    ways: dict[str, dict[str, Difference]] = {
+        ONE_RATE: {
+            init: at_one_rate(at_shared[init], at_shared[study.reference], list(at_shared.values())) for init in inits
+        },
+        BEST_RATES: {init: difference(runs[init], theirs, every) for init in inits},
+        EQUAL_LEARNING: {init: _at_equal(each) for init, each in equal.items()},
+    }
+    for way, by_init in ways.items():
+        p_values = p_values_of(by_init, study.seeds)
+        for init, logs in by_init.items():
+            why = _outside(way, equal[init], runs[init], theirs)
+            if not why and (logs.seeds < LEAST_SEEDS or not math.isfinite(logs.interval.mean)):
+                why = f"{logs.seeds} of at least {LEAST_SEEDS} seeds {way}"
+            yield Compared(cell, init, way, logs, p_values[init], why)
+
+
+def _outside(way: str, equal: EqualLearning, ours: MethodRuns, theirs: MethodRuns) -> str:
+    """Say that a method lies outside the rates tried; empty if it does not."""
+    if way == EQUAL_LEARNING and equal.outside:
+        return f"{method_name(ours.method)}: {equal.outside}"
+    at_edge = [method_name(runs.method) for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
+    return f"the best rate of {and_(at_edge)} lies at the edge" if way == BEST_RATES and at_edge else ""
+
+
+def _log_drifts(verdicts: Verdicts, cell: Cell, init: str) -> MethodRuns:
+    """Return the runs of a method with the logarithm of the drift of each seed in place of its test losses."""
+    runs = verdicts.runs[cell, init]
+
+    def logs(at: Candidate, seeds: int) -> np.ndarray:
+        drifts = column(verdicts.rows, verdicts.study.trials(cell, init, [at], seeds), "drift")
+        return np.log(np.maximum(drifts, LEAST_DRIFT))[:, None]
+
+    return replace(runs, rates=tuple(replace(each, test=logs(each.at, len(each.valid))) for each in runs.rates))
+
+
+def _at_equal(equal: EqualLearning) -> Difference:
+    """Compare at equal learning, by the seeds of the two: methods that are outside the rates tried tell nothing."""
+    if equal.outside:
+        return between(np.empty((0, 1)), np.empty((0, 1)))
+    ours, theirs = (np.log(drifts)[:, None] for drifts in (equal.drifts, equal.reference_drifts))
+    return between(ours, theirs)

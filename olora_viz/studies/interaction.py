@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +11,11 @@ from jaxtyping import Float
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.tables import finite_or_none
-from olora_viz.studies.axes import in_words, plain
-from olora_viz.studies.deciding import DECIDING_LOOKS, explained
-from olora_viz.studies.difference import Difference, MethodRuns, RateRuns, between, runs_of
+from olora_viz.studies.axes import for_json, in_words
+from olora_viz.studies.deciding import explained, p_values_of
+from olora_viz.studies.difference import Difference, MethodRuns, between, extremes
 from olora_viz.studies.method import own_rate, shipped
-from olora_viz.studies.statistics import holm, survives
+from olora_viz.studies.statistics import survives
 from olora_viz.studies.study import Cell, Study
 
 if TYPE_CHECKING:
@@ -70,24 +68,15 @@ class Interaction:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; numbers that are not finite become null."""
-        interval, cell = self.difference.interval, self.cell
-        where = {"model": cell.model, "task": cell.task, "r": cell.r, **dict(cell.others)}
-        where = {name: plain(value) if isinstance(value, tuple) else value for name, value in where.items()}
-        where.pop(self.setting, None)
+        interval = self.difference.interval
+        where = for_json((name, value) for name, value in self.cell.settings.items() if name != self.setting)
         return where | {
-            "setting": self.setting, "value": _plain(self.value), "against": _plain(self.base), "method": self.method,
-            "difference": finite_or_none(interval.mean), "low": finite_or_none(interval.low),
+            "setting": self.setting, **for_json([("value", self.value), ("against", self.base)]),
+            "method": self.method, "difference": finite_or_none(interval.mean), "low": finite_or_none(interval.low),
             "high": finite_or_none(interval.high), "p_value": finite_or_none(self.p_value),
             "margin": finite_or_none(self.margin), "verdict": self.verdict, "why": self.why,
             "seeds": self.difference.seeds,
         }  # fmt: skip
-
-
-def _plain(value: Any) -> Any:
-    return plain(value) if isinstance(value, tuple) else value
-
-
-RunsOf = Callable[[Place], MethodRuns]
 
 
 @dataclass(frozen=True)
@@ -124,18 +113,13 @@ def interactions(verdicts: Verdicts, setting: str) -> list[Interaction]:
         names = f"unlike {', '.join(known)}" if known else "nor any other setting"
         raise ValueError(f"this study has no interaction with {setting!r}, {names}: {IT_TAKES}")
 
-    @cache
-    def runs(place: Place) -> MethodRuns:
-        return runs_of(study, *place, verdicts.rows)
-
     found: list[Interaction] = []
     for families in _families(study, setting):
         compared = [(family, place) for family in families for place in range(1, len(family.methods))]
-        gaps = [_difference(*each, runs, setting) for each in compared]
-        p_values = holm([gap.interval.p_value for gap in gaps])
-        for (family, place), gap, p_value in zip(compared, gaps, p_values, strict=True):
-            looks = DECIDING_LOOKS if gap.seeds > study.seeds else 1
-            found.append(_judged(verdicts, setting, family, place, gap, min(1.0, looks * p_value), len(gaps), runs))
+        gaps = dict(enumerate(_difference(*each, verdicts.runs, setting) for each in compared))
+        p_values = p_values_of(gaps, study.seeds)
+        for at, (family, place) in enumerate(compared):
+            found.append(_judged(verdicts, setting, family, place, gaps[at], p_values[at], len(gaps)))
     return found
 
 
@@ -144,7 +128,7 @@ def _families(study: Study, setting: str) -> Iterator[list[_Family]]:
     if setting in ("model", "task", *study.across):
         cells: dict[tuple[Any, ...], dict[Any, Cell]] = {}
         for cell in study.cells():
-            values = {"model": cell.model, "task": cell.task, "r": cell.r, **dict(cell.others)}
+            values = cell.settings
             value = values.pop(setting)
             cells.setdefault(tuple(values.items()), {})[value] = cell
         for of_place in cells.values():
@@ -168,7 +152,7 @@ def _of_methods(study: Study, cell: Cell, setting: str) -> list[_Family]:
     for method in study.compare:
         if shipped(method):
             continue  # whose batches and length are its own, too
-        lane = study.lane(next(study.trials(cell, method, study.candidates(method))))
+        lane = study.lane_in(cell, method)
         values = {each.name: getattr(lane, each.name) for each in fields(Lane) if each.name != "label"}
         values["lr"] = own_rate(method)
         value = values.pop(setting)
@@ -185,7 +169,7 @@ def _of_methods(study: Study, cell: Cell, setting: str) -> list[_Family]:
     return families
 
 
-def _difference(family: _Family, place: int, runs: RunsOf, setting: str) -> Difference:
+def _difference(family: _Family, place: int, runs: Mapping[Place, MethodRuns], setting: str) -> Difference:
     """Return how differently a method and the reference respond to the other value of a setting.
 
     The response of a method is its loss there minus its loss here. The responses of all methods tell how far that of
@@ -195,7 +179,7 @@ def _difference(family: _Family, place: int, runs: RunsOf, setting: str) -> Diff
         place: of the method in the family.
     """
     pairs = setting not in OTHER_EXAMPLES
-    every = [(runs(there), runs(here)) for there, here in family.methods]
+    every = [(runs[there], runs[here]) for there, here in family.methods]
     ours, theirs = every[place], every[0]
 
     def compared(losses: Callable[[MethodRuns], np.ndarray]) -> Difference:
@@ -205,8 +189,8 @@ def _difference(family: _Family, place: int, runs: RunsOf, setting: str) -> Diff
     at_best = compared(_at_best)
     if not at_best.seeds:
         return at_best
-    (low, *_), (high, *_) = there = _extremes(ours[0], theirs[0])
-    (least, *_), (most, *_) = here = _extremes(ours[1], theirs[1])
+    (low, *_), (high, *_) = there = extremes(ours[0], theirs[0])
+    (least, *_), (most, *_) = here = extremes(ours[1], theirs[1])
     over_rates, turned_at = (low - most, high - least), None
     if not survives(at_best.interval.mean, over_rates):
         end = int(at_best.interval.mean < 0)  # that with the other sign
@@ -239,33 +223,14 @@ def _response(there: np.ndarray, here: np.ndarray, pairs: bool) -> np.ndarray:
     return change + np.hstack([parts[0], -parts[1]])
 
 
-def _extremes(ours: MethodRuns, theirs: MethodRuns) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Return the lowest and the highest difference over the rates as good as the best, each with the rates of both."""
-
-    def gap(first: RateRuns, second: RateRuns) -> float:
-        seeds = min(len(first.test), len(second.test))
-        return float((first.test[:seeds] - second.test[:seeds]).mean())
-
-    pairs = itertools.product(ours.like_best, theirs.like_best)
-    known = [(gap(first, second), first.lr, second.lr) for first, second in pairs]
-    return min(known), max(known)
-
-
 def _judged(
-    verdicts: Verdicts,
-    setting: str,
-    family: _Family,
-    place: int,
-    gap: Difference,
-    p_value: float,
-    tests: int,
-    runs: RunsOf,
+    verdicts: Verdicts, setting: str, family: _Family, place: int, gap: Difference, p_value: float, tests: int
 ) -> Interaction:
     (there, here), (reference_there, reference_here) = family.methods[place], family.methods[0]
     values = {there: family.value, reference_there: family.value, here: family.base, reference_here: family.base}
     distinct = len({method for _, method in values}) == len(values)
     rest_on = {
-        method if distinct else f"{method} with {in_words(setting, value)}": runs((cell, method))
+        method if distinct else f"{method} with {in_words(setting, value)}": verdicts.runs[cell, method]
         for (cell, method), value in values.items()
     }
     of_cells = [verdicts.of(cell)[0] for cell in dict.fromkeys(cell for cell, _ in values)]

@@ -209,7 +209,7 @@ def _notes(verdicts: Verdicts) -> str:
 def methods(verdicts: Verdicts) -> str:
     """Return a paragraph of methods of what ran, or of the plan before the first run, and BibTeX of the papers."""
     s, race = verdicts.study, verdicts.study.race
-    lane = s.lane(next(s.trials(s.cells()[0], s.reference, s.candidates(s.reference))))
+    lane = s.lane_in(s.cells()[0], s.reference)
     coarse = "" if s.coarse is None else f" (a first pass over all rates used {counted(s.coarse, 'seed')})"
     of_length = "" if race.max_length is None else f", of at most {race.max_length} tokens"
     of_length += ", too long ones cut at the left" * race.truncate + ", in the model's chat template" * race.chat
@@ -297,10 +297,7 @@ def _range(rates: Sequence[float]) -> str:
 def _compared(study: Study) -> str:
     """Return what is compared with the reference; full fine-tuning is no start of an adapter."""
     if noun(study.compare) == "method":
-        lanes = [
-            study.lane(next(study.trials(cell, study.reference, study.candidates(study.reference))))
-            for cell in study.cells()
-        ]
+        lanes = [study.lane_in(cell, study.reference) for cell in study.cells()]
         ranks, scales = (list(dict.fromkeys(each)) for each in ([x.r for x in lanes], [x.scale for x in lanes]))
         names = and_([_name(method) for method in study.compare[1:]])
         is_on_all = study.race.targets is None and "targets" not in study.across

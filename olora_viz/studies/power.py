@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 import numpy as np
 from jaxtyping import Float
@@ -116,7 +117,4 @@ def seeds_to_settle(
             return None
         high = min(2 * high, MOST_SEEDS)
     low = max(least, high // 2)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if settled(middle) else (middle + 1, high)
-    return high
+    return low + bisect_left(range(low, high), True, key=settled)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +28,7 @@ from olora_viz.studies.axes import in_words, plain
 from olora_viz.studies.method import keys_of, lane_of
 from olora_viz.studies.preregistration import SETUP, read_setup, write_setup
 from olora_viz.studies.rows import number_or_nan
+from olora_viz.studies.run import Planned, ended_race
 from olora_viz.studies.search import RATE_DIGITS
 from olora_viz.studies.study import Study
 from olora_viz.tasks.keep import NONE
@@ -306,9 +306,13 @@ class RecipeSearch:
             for number, part in enumerate(self._parts(name, lanes)):
                 config = self._config([kept | {name: value, "lr": lr} for value, lr in part], seed)
                 folder = self._folder / f"{name}-{seed}-{number}"
-                if (ended := self._race(folder, config, goes_on, progress, cache)) is None:
-                    return None
-                base, by_lane = ended
+                with ended_race(Planned(folder, config), goes_on, progress, cache) as race:
+                    if race is None:
+                        return None
+                    base, last = float(race.baseline.loss[0]), runs.read_steps(folder)[-1]
+                assert last.eval_examples is not None
+                lost = np.array(last.status) == DIVERGED
+                by_lane = np.where(lost[:, None], np.nan, last.eval_examples.loss)
                 losses |= dict(zip(part, by_lane, strict=True))
             return losses
 
@@ -344,29 +348,6 @@ class RecipeSearch:
         own |= {"keep": NONE, "forget": None}  # the comparison alone measures what is forgotten
         lanes = tuple(_lane(study, each, seed) for each in chosen)
         return study.race.replace(**own, lanes=lanes, batches="by-seed")
-
-    def _race(
-        self,
-        folder: Path,
-        config: RaceConfig,
-        goes_on: Callable[[Step], bool],
-        progress: Progress | None,
-        cache: ModelCache,
-    ) -> tuple[float, list[np.ndarray]] | None:
-        """Run or resume a race; return the untrained model's loss, and each lane's by example, NaN if it diverged."""
-        more: dict[str, Any] = {"adapters": False, "progress": progress, "cache": cache}
-        has_begun = (folder / "config.json").exists()
-        run = runs.resume_run(folder, **more) if has_begun else runs.start(config, folder, **more)
-        try:
-            with closing(iter(run)) as steps:
-                if not all(goes_on(step) for step in steps):
-                    return None
-            last = runs.read_steps(folder)[-1]
-            assert last.eval_examples is not None
-            lost = np.array(last.status) == DIVERGED
-            return float(run.race.baseline.loss[0]), list(np.where(lost[:, None], np.nan, last.eval_examples.loss))
-        finally:
-            run.race.lanes.detach()
 
 
 def judged(name: str, values: Sequence[Any], losses: Losses, margin: float, base: float) -> list[Tried]:

@@ -12,10 +12,10 @@ import numpy as np
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.machine.wording import and_, counted, nats, percent, signed
 from olora_viz.races.step import DIVERGED
-from olora_viz.studies.deciding import order
-from olora_viz.studies.difference import Difference, difference, runs_of
+from olora_viz.studies.deciding import order, p_values_of
+from olora_viz.studies.difference import Difference, difference
 from olora_viz.studies.method import method_name
-from olora_viz.studies.rows import beats_untrained, gain_of, lost, values_of
+from olora_viz.studies.rows import beats_untrained, column, gain_of, lost
 from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import (
     BETTER,
@@ -24,7 +24,6 @@ from olora_viz.studies.statistics import (
     UNDECIDED,
     WORSE,
     Comparison,
-    holm,
     interval_of_share,
     t_interval,
 )
@@ -232,9 +231,9 @@ def _given_up(verdicts: Verdicts, taken: Verdict) -> str:
     """
     study, rows, cell = verdicts.study, verdicts.rows, taken.cell
     every = {
-        (compared, runs.candidate): runs
+        (compared, runs.at): runs
         for compared in study.compare
-        for runs in runs_of(study, cell, compared, rows).rates
+        for runs in verdicts.runs[cell, compared].rates
         if len(runs.valid) >= study.first_seeds
     }
     seeds = slice(study.first_seeds)
@@ -334,15 +333,14 @@ def _loss(verdicts: Verdicts, taken: Verdict) -> str:
 def _runner_up(verdicts: Verdicts, taken: Verdict) -> RunnerUp | None:
     """Return the best of the other methods and rates that have run with as many seeds."""
     best, lowest = None, math.inf
-    accuracy = values_of(verdicts.rows, "test_accuracy")
     for compared in verdicts.study.compare:
-        for runs in runs_of(verdicts.study, taken.cell, compared, verdicts.rows).rates:
+        for runs in verdicts.runs[taken.cell, compared].rates:
             loss, seeds = float(runs.valid.mean()), len(runs.valid)
-            is_taken = (compared, runs.candidate) == (taken.method, taken.best)
+            is_taken = (compared, runs.at) == (taken.method, taken.best)
             if not is_taken and runs.allowed and seeds >= len(taken.valid_losses) and loss < lowest:
-                trials = verdicts.study.trials(taken.cell, compared, [runs.candidate], seeds)
-                right = float(np.mean([accuracy[trial] for trial in trials]))
-                best, lowest = RunnerUp(compared, runs.candidate, loss, float(runs.test.mean()), right), loss
+                trials = verdicts.study.trials(taken.cell, compared, [runs.at], seeds)
+                right = float(np.mean(column(verdicts.rows, trials, "test_accuracy")))
+                best, lowest = RunnerUp(compared, runs.at, loss, float(runs.test.mean()), right), loss
     return best
 
 
@@ -401,20 +399,16 @@ def _comparison(method: Verdict, gap: Difference, p_value: float, verdict: str) 
 
 def _ordered(verdicts: Verdicts, pairs: Sequence[tuple[Verdict, Verdict]]) -> list[tuple[Difference, float, str]]:
     """Return the difference of each pair of methods, with its p-value and verdict; they share one error rate."""
-    study, cells = verdicts.study, {method.cell for pair in pairs for method in pair}
-    runs = {
-        (cell, compared): runs_of(study, cell, compared, verdicts.rows) for cell in cells for compared in study.compare
-    }
-    every = list(runs.values())
-    gaps = [difference(runs[a.cell, a.method], runs[b.cell, b.method], every) for a, b in pairs]
-    adjusted = holm([gap.interval.p_value for gap in gaps])
+    runs, cells = verdicts.runs, {method.cell for pair in pairs for method in pair}
+    every = [of_method for (cell, _), of_method in runs.items() if cell in cells]
+    gaps = {at: difference(runs[a.cell, a.method], runs[b.cell, b.method], every) for at, (a, b) in enumerate(pairs)}
+    p_values = p_values_of(gaps)
     return [
-        (gap, p_value, order(gap, p_value, method.margin, method.test_examples))
-        for (method, _), gap, p_value in zip(pairs, gaps, adjusted, strict=True)
+        (gaps[at], p_values[at], order(gaps[at], p_values[at], method.margin, method.test_examples))
+        for at, (method, _) in enumerate(pairs)
     ]
 
 
 def _at_best(verdicts: Verdicts, method: Verdict, name: str) -> np.ndarray:
     """Return a column of the rows of a method at its best rate (seeds,)."""
-    values = values_of(verdicts.rows, name)
-    return np.array([values[trial] for trial in method.trials])
+    return np.array(column(verdicts.rows, method.trials, name))

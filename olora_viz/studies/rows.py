@@ -31,6 +31,11 @@ def values_of(rows: Rows, name: str) -> dict[Trial, float]:
     return {trial: _value(row, name) for trial, row in rows.items()}
 
 
+def column(rows: Rows, trials: Iterable[Trial], name: str) -> list[float]:
+    """Return one column of some trials; NaN where a run diverged, has not ended, or has no value."""
+    return [_value(rows.get(trial, {"status": DIVERGED}), name) for trial in trials]
+
+
 def _value(row: Row, name: str) -> float:
     return math.nan if row["status"] == DIVERGED else number_or_nan(row.get(name))
 

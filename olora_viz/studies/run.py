@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, definitions_of
+from olora_viz.races.race import Race
 from olora_viz.races.step import Step
 from olora_viz.studies.axes import plain
 from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, write_rows
@@ -316,19 +317,26 @@ def _check_known(config: RaceConfig, definitions: Mapping[str, Mapping[str, str]
 
 def _race(planned: Planned, watch: Watch | None, progress: Progress | None, cache: ModelCache | None) -> bool:
     """Run or resume a race that no other process runs; return whether it has ended."""
+    with ended_race(planned, watch, progress, cache) as race:
+        if race is not None:
+            write_rows(planned.folder, race, runs.read_steps(planned.folder))
+    return race is not None
+
+
+@contextmanager
+def ended_race(
+    planned: Planned, watch: Watch | None, progress: Progress | None, cache: ModelCache | None
+) -> Generator[Race | None]:
+    """Run or resume a race, whose lanes are detached afterwards; None if the watcher has ended it."""
     more: Any = {"adapters": False, "progress": progress, "cache": cache}
-    if (planned.folder / "config.json").exists():
-        run = runs.resume_run(planned.folder, **more)
-    else:
-        run = runs.start(planned.config, planned.folder, **more)
+    has_begun = (planned.folder / "config.json").exists()
+    run = runs.resume_run(planned.folder, **more) if has_begun else runs.start(planned.config, planned.folder, **more)
     try:
         with closing(iter(run)) as steps:
             goes_on = all(watch is None or watch(step) for step in steps)
-        if goes_on:
-            write_rows(planned.folder, run.race, runs.read_steps(planned.folder))
+        yield run.race if goes_on else None
     finally:
         run.race.lanes.detach()
-    return goes_on
 
 
 def _stage(ledger: Ledger, most: int | None) -> list[Planned]:

@@ -42,18 +42,11 @@ MOST_IN_TIME = 2
 class Chosen:
     """The best candidate of one method in one cell."""
 
-    lr: float
+    at: Candidate
     is_inside: bool
     """Whether lower and higher rates of the grid were tried as well, or the method has a rate of its own."""
     seeds: int
     """The number of seeds that it was chosen by."""
-    tuned: Settings = ()
-    """What else was chosen."""
-
-    @property
-    def candidate(self) -> Candidate:
-        """All that was chosen."""
-        return Candidate(self.lr, self.tuned)
 
 
 def needed(study: Study, losses: Losses, rows: Rows | None = None) -> list[Trial]:
@@ -123,7 +116,7 @@ def rates_tried(study: Study, cell: Cell, method: str, losses: Losses, tuned: Se
     if tuned is None:
         choices = study.choices(method)
         chosen = best(study, cell, method, losses) if len(choices) > 1 else None
-        tuned = chosen.tuned if chosen else choices[0]
+        tuned = chosen.at.tuned if chosen else choices[0]
     return [at.lr for at in candidates_tried(study, cell, method, losses) if at.tuned == tuned]
 
 
@@ -148,9 +141,9 @@ def best(study: Study, cell: Cell, method: str, losses: Losses) -> Chosen | None
     place = choose(values_at(study, cell, method, tried, losses, seeds))
     if place is None:
         return None
-    lr, tuned = tried[place]
-    grid = grid_of(study, cell, losses, tuned)
-    return Chosen(lr, own_rate(method) is not None or grid[0] < lr < grid[-1], seeds, tuned)
+    at = tried[place]
+    grid = grid_of(study, cell, losses, at.tuned)
+    return Chosen(at, own_rate(method) is not None or grid[0] < at.lr < grid[-1], seeds)
 
 
 def seeds_of(study: Study, cell: Cell, method: str, at: Candidate | float, trials: Collection[Trial]) -> int:

@@ -26,6 +26,9 @@ LEAST_EXAMPLES = 20
 LEVEL_WITHIN = 1.25
 """Positive numbers, such as best rates, are level if their ratio lies within this factor."""
 
+LEVEL_LOG_RATIO = math.log(LEVEL_WITHIN)
+"""They are level if the interval of their log ratio lies within this of zero."""
+
 RESAMPLES = 10_000
 """Number of samples of a bootstrap."""
 
@@ -551,16 +554,6 @@ def rates_like(held_out: Sequence[Results], chosen: int) -> list[int]:
         if i == chosen or gap.mean() <= error:
             like.append(i)
     return like
-
-
-def range_over_rates(first: Sequence[Results], second: Sequence[Results]) -> tuple[float, float]:
-    """Return the lowest and the highest mean difference over all pairs of rates.
-
-    Args:
-        first, second: losses to compare on, of both methods, at the rates of `rates_like`.
-    """
-    gaps = [float(_paired(a, b).mean()) for a in first for b in second]
-    return min(gaps), max(gaps)
 
 
 def survives(difference: float, over_rates: tuple[float, float]) -> bool:

@@ -32,7 +32,7 @@ from olora_viz.studies.statistics import (
     BEHIND,
     ERROR,
     LEVEL,
-    LEVEL_WITHIN,
+    LEVEL_LOG_RATIO,
     MedianInterval,
     Pairs,
     Scores,
@@ -306,10 +306,6 @@ def describe_reach(reach: Reach) -> tuple[str, str, str]:
     if not any(step is not None for step in reach.each):
         return rate, "never", f"reached {nats(reach.closest)}"
     return rate, "never" if reach.steps is None else f"{reach.steps:.0f}", reach.spread
-
-
-LEVEL_LOG_RATIO = math.log(LEVEL_WITHIN)
-"""Condition numbers are about equal if the interval of their log ratio lies within this of zero."""
 
 
 def compare_conditions(conditions: Float[np.ndarray, "K n"]) -> Pairs:

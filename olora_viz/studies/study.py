@@ -86,6 +86,11 @@ class Cell:
     """None where the methods have their own."""
     others: Settings = ()
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All of them by name."""
+        return {"model": self.model, "task": self.task, "r": self.r, **dict(self.others)}
+
     def words(self, names: Iterable[str] | None = None) -> str:
         """Return these settings in words, or all of them; a task that is a file by its name.
 
@@ -337,6 +342,10 @@ class Study:
         if recipe := shipped(trial.method):
             return lane.replace(warmup=recipe.warmup)
         return lane.replace(warmup=self.in_batches(lane.warmup, varied.get("batch_size")))
+
+    def lane_in(self, cell: Cell, method: str) -> Lane:
+        """Return the lane of a method's first trial in a cell."""
+        return self.lane(next(self.trials(cell, method, self.candidates(method))))
 
     def in_batches(self, count: int | float | None, batch: Any) -> int | float | None:
         """Return a count of batches of the race's own size in batches of another one, see `equal`.

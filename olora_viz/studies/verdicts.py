@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from jaxtyping import Float
 
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.measures.catalogue import MEASURES
-from olora_viz.studies.axes import plain
-from olora_viz.studies.deciding import DECIDING_LOOKS, explained, order
+from olora_viz.studies.axes import for_json
+from olora_viz.studies.deciding import explained, order, p_values_of
 from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, difference, runs_of
 from olora_viz.studies.forgetting import Forgetting, forgetting
 from olora_viz.studies.interaction import interactions
@@ -22,18 +23,9 @@ from olora_viz.studies.method import lane_of
 from olora_viz.studies.paper import methods, to_latex, to_markdown, verdicts_html
 from olora_viz.studies.preregistration import deviations, hash_of, sentence
 from olora_viz.studies.rows import Losses, Row, Rows, losses_of, number_or_nan, values_of
-from olora_viz.studies.search import Chosen, grid_of, values_at, whole_grid
-from olora_viz.studies.statistics import (
-    LEVEL,
-    UNDECIDED,
-    Interval,
-    MedianInterval,
-    choose,
-    first_at,
-    holm,
-    median_interval,
-)
-from olora_viz.studies.study import Candidate, Cell, Settings, Study, Trial
+from olora_viz.studies.search import grid_of, values_at, whole_grid
+from olora_viz.studies.statistics import LEVEL, UNDECIDED, Interval, MedianInterval, choose, first_at, median_interval
+from olora_viz.studies.study import Candidate, Cell, Study, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +72,7 @@ class Verdict:
     """As the study has it."""
     rank: int
     """Of the method in this cell."""
-    best_lr: float | None
+    best: Candidate | None
     """Chosen by the mean validation loss; None if each rate has a diverged or missing run."""
     rates_like: tuple[float, ...]
     """The rates that the validation results cannot tell from the best one, itself included."""
@@ -113,15 +105,13 @@ class Verdict:
     """Number of test examples, on which the methods are compared."""
     forgotten: Forgetting | None = None
     """What it forgets of the text to keep; None if the study has none."""
-    tuned: Settings = ()
-    """What else was chosen with the best rate."""
     measures: Mapping[str, float] = field(default_factory=dict)
     """The registered measurements by key: means over the seeds at the best rate, at the end of the runs."""
 
     @property
-    def best(self) -> Candidate | None:
-        """What was chosen: the best rate, and what else is tuned."""
-        return None if self.best_lr is None else Candidate(self.best_lr, self.tuned)
+    def best_lr(self) -> float | None:
+        """The rate of `best`."""
+        return None if self.best is None else self.best.lr
 
     @property
     def shared_lr(self) -> float | None:
@@ -146,8 +136,8 @@ class Verdict:
     @property
     def trials(self) -> list[Trial]:
         """The trials at the best rate; none if it has none."""
-        seeds = range(len(self.valid_losses))
-        return [Trial(self.cell, self.method, self.best_lr or 0.0, seed, self.tuned) for seed in seeds]
+        best, seeds = self.best or Candidate(0.0), range(len(self.valid_losses))
+        return [Trial(self.cell, self.method, best.lr, seed, best.tuned) for seed in seeds]
 
     @property
     def valid_loss(self) -> float:
@@ -164,10 +154,10 @@ class Verdict:
         reached = self.steps_to_reference
         return {key: finite_or_none(value) for key, value in self.measures.items()} | {
             "model": self.cell.model, "task": self.cell.task, "r": self.rank,
-            **_json(self.cell.others), "init": self.method, "method": self.method,
+            **for_json(self.cell.others), "init": self.method, "method": self.method,
             "best_lr": self.best_lr,
-            "tuned": {"lr": self.best_lr, **_json(self.tuned)}, "rates_like": list(self.rates_like),
-            "valid_loss": finite_or_none(self.valid_loss),
+            "tuned": {"lr": self.best_lr, **for_json(self.best.tuned if self.best else ())},
+            "rates_like": list(self.rates_like), "valid_loss": finite_or_none(self.valid_loss),
             "test_loss": finite_or_none(self.test_loss),
             "test_accuracy": finite_or_none(self.test_accuracy),
             "difference": finite_or_none(self.interval.mean),
@@ -213,6 +203,8 @@ class Verdicts:
     """Of all finished trials, on which the verdicts rest."""
     folder: Path | None = field(default=None, compare=False)
     """Of the study; None if the rows did not come from one."""
+    runs: Mapping[tuple[Cell, str], MethodRuns] = field(default_factory=dict, compare=False)
+    """Of every method in every cell."""
 
     def of(self, cell: Cell) -> list[Verdict]:
         """Return the entries of one cell."""
@@ -317,21 +309,23 @@ class Verdicts:
         return deviations(self.study, self.folder, self.rows.values())
 
 
-def verdicts_of(study: Study, rows: Rows) -> Verdicts:
+def verdicts_of(study: Study, rows: Rows, folder: Path | None = None) -> Verdicts:
     """Return the verdict on every method in every cell, the reference included.
 
     Rates are chosen on validation losses, and compared on test losses. The differences are paired by seed, whose runs
     share their batches, and by example. An order counts only if it survives the choice of the rates, see `order`.
     """
-    each = (verdict for cell in study.cells() for verdict in _of_cell(study, cell, rows))
-    return Verdicts(study, tuple(each), rows)
+    runs = {(cell, method): runs_of(study, cell, method, rows) for cell in study.cells() for method in study.compare}
+    of_cells = (
+        _of_cell(study, cell, rows, {name: runs[cell, name] for name in study.compare}) for cell in study.cells()
+    )
+    return Verdicts(study, tuple(chain(*of_cells)), rows, folder, runs)
 
 
-def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
+def _of_cell(study: Study, cell: Cell, rows: Rows, runs: Mapping[str, MethodRuns]) -> Iterator[Verdict]:
     valid, accuracy = values_of(rows, "valid_loss"), values_of(rows, "test_accuracy")
     of_cell = [row for trial, row in rows.items() if trial.cell == cell]
     sizes = {part: max((int(row[f"{part}_examples"]) for row in of_cell), default=0) for part in ("valid", "test")}
-    runs = {method: runs_of(study, cell, method, rows) for method in study.compare}
     every = list(runs.values())
     reference, shared = runs[study.reference], _shared(study, cell, losses_of(study, rows))
     # The margin is a share of what the reference gains on the base model.
@@ -340,23 +334,19 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
         method: at_one_rate(ours, ours, every) if ours is reference else difference(ours, reference, every)
         for method, ours in runs.items()
     }
-    p_values = _adjusted(study, gaps)
-    for method, gap in gaps.items():
-        if gap.seeds > study.seeds:
-            p_values[method] = min(1.0, DECIDING_LOOKS * p_values[method])
+    compared = {method: gap for method, gap in gaps.items() if runs[method] is not reference}
+    p_values = {study.reference: 1.0} | p_values_of(compared, study.seeds)
     at_shared = _at_shared(study, runs, shared, margin, sizes["test"])
     targets = [valid[trial] for trial in reference.trials(cell)]
     at_best = {method: of_method.trials(cell) for method, of_method in runs.items()}
-    like_best = {method: [of_rate.candidate for of_rate in of_method.like_best] for method, of_method in runs.items()}
-    forgotten = forgetting(study, cell, rows, at_best, like_best, shared)
+    forgotten = forgetting(study, cell, rows, runs, shared)
     for method, ours in runs.items():
         trials = at_best[method]
         reached = (reached_at(rows[trial], loss) for trial, loss in zip(trials, targets, strict=False))
         each = Verdict(
             cell=cell, method=method, rank=_rank(study, cell, method, rows),
-            best_lr=ours.chosen.lr if ours.chosen else None,
-            tuned=ours.chosen.tuned if ours.chosen else (),
-            rates_like=tuple(of_rate.lr for of_rate in ours.like_best),
+            best=ours.chosen.at if ours.chosen else None,
+            rates_like=tuple(of_rate.at.lr for of_rate in ours.like_best),
             valid_losses=tuple(valid[trial] for trial in trials), test_loss=ours.test_loss,
             test_accuracy=float(np.mean([accuracy[trial] for trial in trials])) if trials else math.nan,
             difference=gaps[method], p_value=p_values[method], margin=margin,
@@ -378,13 +368,7 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
 def _rank(study: Study, cell: Cell, method: str, rows: Rows) -> int:
     """Return the rank of a method as it ran, or as it is planned."""
     ran = (row.get("r") for trial, row in rows.items() if (trial.cell, trial.method) == (cell, method))
-    planned = study.lane(next(study.trials(cell, method, study.candidates(method)))).r
-    return int(next(filter(None, ran), planned))
-
-
-def _json(settings: Settings) -> dict[str, Any]:
-    """Return settings as plain values; a list as its text."""
-    return {name: plain(value) if isinstance(value, tuple) else value for name, value in settings}
+    return int(next(filter(None, ran), study.lane_in(cell, method).r))
 
 
 def _means(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -393,25 +377,17 @@ def _means(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([number_or_nan(of_run.get(key)) for of_run in measures])) for key in keys}
 
 
-def _adjusted(study: Study, gaps: Mapping[str, Difference]) -> dict[str, float]:
-    """Return Holm's p-values of all methods against the reference; 1 for itself."""
-    others = [method for method in study.compare if method != study.reference]
-    adjusted = holm([gaps[method].interval.p_value for method in others])
-    return {study.reference: 1.0, **dict(zip(others, adjusted, strict=True))}
-
-
 def _at_shared(
     study: Study, runs: Mapping[str, MethodRuns], at: Candidate | None, margin: float, test_examples: int
 ) -> dict[str, tuple[str, Difference]]:
     """Return the verdicts with all methods at one candidate, and the differences that they rest on."""
-    chosen = None if at is None else Chosen(at.lr, True, study.seeds, at.tuned)
-    shared = {method: replace(of_method, chosen=chosen) for method, of_method in runs.items()}
+    shared = {method: of_method.at(at, study.seeds) for method, of_method in runs.items()}
     every = list(shared.values())
     gaps = {method: at_one_rate(ours, shared[study.reference], every) for method, ours in shared.items()}
-    p_values = _adjusted(study, gaps)
-    words = {method: order(gap, p_values[method], margin, test_examples) for method, gap in gaps.items()}
-    words[study.reference] = LEVEL if gaps[study.reference].seeds else UNDECIDED
-    return {method: (words[method], gap) for method, gap in gaps.items()}
+    of_reference = gaps.pop(study.reference)
+    p_values = p_values_of(gaps)
+    words = {method: (order(gap, p_values[method], margin, test_examples), gap) for method, gap in gaps.items()}
+    return {study.reference: (LEVEL if of_reference.seeds else UNDECIDED, of_reference)} | words
 
 
 def _shared(study: Study, cell: Cell, valid: Losses) -> Candidate | None:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from olora_viz.figures.studies import TILES
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.learn.gallery.claims import CellVerdict, RecordedFinding
 from olora_viz.machine.tables import folded
 from olora_viz.machine.wording import and_, counted, number
 from olora_viz.studies.claims.claim import NOT_MEASURED, Bar, Claim, Finding, together
 from olora_viz.studies.sentences import in_words
-from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
+from olora_viz.studies.statistics import BETTER, UNDECIDED
 from olora_viz.views.html import TableCell, table
 
 MOST_CELLS = 6
@@ -101,10 +102,6 @@ def _ends(bar: Bar) -> str:
     if bar.low is None or bar.high is None or not math.isfinite(bar.high - bar.low):
         return ""
     return f" ({number(bar.low)} to {number(bar.high)})"
-
-
-SIGNS = {BETTER: "✓", LEVEL: "=", UNDECIDED: "?", WORSE: "✗"}
-"""What stands in a tile."""
 
 
 @dataclass(frozen=True)
@@ -260,5 +257,5 @@ def wins(cells: Sequence[CellVerdict]) -> Markup:
 def _tile(verdict: str, title: str) -> TableCell:
     sign = Markup(
         '<span class="tile {}"><span aria-hidden="true">{}</span><span class="unseen">{}</span></span>'
-    ).format(verdict, SIGNS[verdict], in_words(verdict))
+    ).format(verdict, TILES[verdict][2], in_words(verdict))
     return TableCell(sign, title=f"{in_words(verdict)}: {title}")

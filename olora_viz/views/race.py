@@ -28,7 +28,14 @@ from olora_viz.background.record import (
 )
 from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.race import accuracy_figure, gradient_figure, loss_figure, measure_figure, without_figure
+from olora_viz.figures.race import (
+    RaceCurves,
+    accuracy_figure,
+    gradient_figure,
+    loss_figure,
+    measure_figure,
+    without_figure,
+)
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import Recording
 from olora_viz.machine.wording import Sentence, about, seconds
@@ -44,6 +51,7 @@ from olora_viz.views import bet as bets
 from olora_viz.views import html as fragments
 from olora_viz.views.html import remark
 from olora_viz.views.results import (
+    Ranked,
     forgotten_table,
     group_styles,
     results_of,
@@ -154,7 +162,7 @@ class RaceView:
     @drawn_once
     def forgotten_table(self) -> Markup:
         """The numbers of `forgotten` at its last measurement."""
-        return forgotten_table(self.race, self._group_styles, self._places, self._groups)
+        return forgotten_table(self._ranked)
 
     @drawn_once
     def measurements(self) -> dict[str, Figure]:
@@ -258,10 +266,14 @@ class RaceView:
     def results(self) -> Markup:
         """The tables of results, the best lane first, with remarks on the data and the lanes."""
         problem = fragments.problem(self.race.note) if self.race.state == FAILED else Markup("")
-        styles, places = self._group_styles, self._places
-        examples, chosen_on = latest_examples(self._judged), self._verdict.basis.chosen_on if self._verdict else 0
-        tables = results_of(self.race, styles, places, self._rows, self._groups, examples, self.metric, chosen_on)
-        return problem + tables
+        return problem + results_of(self._ranked)
+
+    @property
+    def _ranked(self) -> Ranked:
+        return Ranked(
+            self.race, self._group_styles, self._places, self._rows, self._groups, latest_examples(self._judged),
+            self.metric, self._verdict.basis.chosen_on if self._verdict else 0,
+        )  # fmt: skip
 
     @property
     def whose(self) -> Markup:
@@ -351,10 +363,8 @@ class RaceView:
 
     def drawn(self, draw: Callable[..., Figure], **more: Any) -> Figure:
         """Draw a chart of lanes over steps, a curve for each group of seeds."""
-        figure = draw(
-            self._group_styles, self.race.steps, total=self.race.config.steps, run=self.run,
-            seeds=[group.lanes for group in self._groups], **more,
-        )  # fmt: skip
+        seeds = [group.lanes for group in self._groups]
+        figure = draw(RaceCurves(self._group_styles, self.race.steps, self.race.config.steps, self.run, seeds), **more)
         members = {
             style.label: [self.styles[k].label for k in group.lanes]
             for style, group in zip(self._group_styles, self._groups, strict=True)

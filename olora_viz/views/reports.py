@@ -36,28 +36,10 @@ from olora_viz.views.layers import curvature_view, gradients_view, spectra_view
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.results import rates_view
 
-REPORT_STYLE = """
-table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;width:100%}
-td,th{padding:5px 8px;text-align:right;border-bottom:1px solid var(--line);font-weight:400}
-thead th{color:var(--mute);font-size:12px}tr>:first-child{text-align:left}
-tbody tr:last-child>*{border-bottom:0}.facts{width:auto;margin-bottom:10px}
-.standing-frame{overflow-x:auto}.word{white-space:nowrap}
-.badge{color:var(--mute);font-size:12px;font-weight:400}
-.foot{color:var(--mute);font-size:12.5px}.say{margin:6px 0;max-width:75ch}.say b{font-weight:650}
-.no{color:var(--bad)}.ok{color:var(--ok)}
-.mark{display:inline-block;width:10px;height:10px;border-radius:50%;
-border:2px solid var(--lane);margin-right:6px}.mark.solid{background:var(--lane)}
-.mark.dot{border-style:dotted}.mark.dash{border-style:dashed}
-.mark.dashdot{border-style:double;border-width:3px}
-.verdict{display:flex;flex-wrap:wrap;align-items:center;gap:6px 14px;font-size:17px}
-.certainty{border:1px solid var(--line);border-radius:99px;padding:1px 9px;font-size:12.5px}
-.all-asked{display:grid;grid-template-columns:repeat(auto-fit,minmax(290px,1fr));gap:14px 30px;
-margin-top:8px}.asked{font-size:13px}.asked .prompt{color:var(--mute)}
-.asked ul{list-style:none;margin:5px 0 0;padding:0}
-.asked li{display:flex;flex-wrap:wrap;justify-content:space-between;gap:2px 10px;
-padding:4px 0;border-top:1px solid var(--line)}
-.asked .who{display:flex;flex-wrap:wrap;gap:1px 12px}.asked .said{overflow-wrap:anywhere}
-"""
+STYLES = Path(__file__).parent
+"""The folder of the style sheets."""
+
+REPORT_STYLE = (STYLES / "report.css").read_text("utf-8")
 
 REPORT_SHELL = Markup("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -185,25 +167,11 @@ def _facts(facts: Mapping[str, object]) -> Markup:
 FILE_SHOWN = ",".join(f".tabs input:nth-of-type({k}):checked~div:nth-of-type({k})" for k in range(1, len(FILES) + 1))
 """The file of a recipe whose tab is open; all are printed."""
 
-DECISION_STYLE = f"""
-:root{{{theme.css_variables("light")}color-scheme:light}}{REPORT_STYLE}
-body{{background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,sans-serif;margin:0}}
-main{{max-width:980px;margin:0 auto;padding:20px}}
-section{{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 18px;
-margin:14px 0}}h1{{font-size:22px}}h2{{font-size:16px;margin:0 0 8px}}
-.hint{{color:var(--mute);font-weight:400;font-size:13px}}.decided{{font-size:18px;margin:0}}
-.certainty{{border:1px solid;border-radius:12px;padding:1px 9px;font-size:13px;display:inline-block}}
-.decided+.hint{{margin-bottom:0}}
-.better{{color:var(--ok)}}.worse{{color:var(--bad)}}.undecided{{color:var(--mute)}}
-.stages{{color:var(--mute)}}.stages .done::after{{content:" ✓";color:var(--ok)}}
-small{{display:block;color:var(--mute)}}
-.answered td,.answered th{{text-align:left}}pre{{overflow-x:auto;font-size:13px}}
-.tabs input{{position:absolute;opacity:0}}.tabs label{{display:inline-block;padding:6px 11px;cursor:pointer;
-color:var(--mute);border-bottom:2px solid transparent}}.tabs :checked+label{{color:var(--ink);font-weight:650;
-border-color:var(--accent)}}.tabs :focus-visible+label{{outline:2px solid var(--accent);outline-offset:-2px}}
-.tabs pre{{max-height:400px;overflow:auto}}.tabs div{{margin-top:8px}}
-@media screen{{.tabs div{{display:none}}{FILE_SHOWN}{{display:block}}}}
-"""
+DECISION_STYLE = (
+    f":root{{{theme.css_variables('light')}color-scheme:light}}{REPORT_STYLE}"
+    + (STYLES / "decision_report.css").read_text("utf-8")
+    + f"@media screen{{.tabs div{{display:none}}{FILE_SHOWN}{{display:block}}}}"
+)
 
 
 def write_report(known: Decision, task: str = "", keep: str = "") -> Path:
@@ -272,21 +240,11 @@ def _repeat(known: Decision, task: str, keep: str) -> Markup:
     ).format(shlex.join(words))
 
 
-ADAPTER_STYLE = f"""
-:root{{{theme.css_variables("light")}}}
-@media (prefers-color-scheme: dark){{:root{{{theme.css_variables("dark")}}}}}
-body{{margin:0;background:var(--bg);color:var(--ink);font:14px/1.5 {theme.font_family()}}}
-main{{max-width:1120px;margin:0 auto;padding:28px 20px}}
-h1{{font-size:20px;margin:0 0 10px}}p{{max-width:75ch}}.hint{{color:var(--mute);font-size:12.5px}}
-.standing-frame{{overflow-x:auto;background:var(--card);border:1px solid var(--line);
-border-radius:12px}}
-table{{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:13px}}
-th,td{{padding:5px 12px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}}
-th{{font-weight:500}}thead th{{color:var(--mute);font-size:12px;position:sticky;top:0}}
-tr>:first-child{{text-align:left}}tbody tr:last-child>*{{border-bottom:0}}
-rect{{fill:var(--olora)}}svg{{display:block}}
-.bar{{background:linear-gradient(90deg,var(--soft) var(--share),transparent 0)}}
-"""
+ADAPTER_STYLE = (
+    f":root{{{theme.css_variables('light')}--fonts:{theme.font_family()}}}"
+    f"@media (prefers-color-scheme: dark){{:root{{{theme.css_variables('dark')}}}}}"
+    + (STYLES / "adapter_report.css").read_text("utf-8")
+)
 
 SPARK_WIDTH, HEIGHT = 150, 34
 

@@ -36,7 +36,7 @@ from olora_viz.studies.story import (
 )
 from olora_viz.studies.verdict_line import VerdictLine
 from olora_viz.tasks.batches import Epochs
-from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.evaluation import Evaluation, Tested
 from olora_viz.views import html as fragments
 from olora_viz.views.html import TableCell, remark, table, unbroken
 
@@ -200,29 +200,31 @@ def story_before() -> Markup:
     )
 
 
-def results_of(
-    race: RaceRecord,
-    styles: Sequence[LaneStyle],
-    places: Sequence[Place],
-    rows: Sequence[Place],
-    groups: Sequence[SeedGroup],
-    examples: Examples | None,
-    metric: Metric,
-    chosen_on: int = 0,
-) -> Markup:
-    """Return the tables of a race, with remarks on the data and the lanes.
+@dataclass(frozen=True)
+class Ranked:
+    """A race with the ranking of its groups of lanes that differ only in their seed."""
 
-    Args:
-        styles: of the groups of lanes that differ only in their seed.
-        places: of the groups, the best one first.
-        rows: of the lanes.
-        examples: the results by example that the places rest on; None while unknown.
-        metric: what the places are sorted by.
-        chosen_on: the number of examples on which the verdict chose rates, and did not compare.
-    """
-    parts = [results(race, styles, places, groups, examples, metric, chosen_on)]
+    race: RaceRecord
+    styles: Sequence[LaneStyle]
+    """Of the groups."""
+    places: Sequence[Place]
+    """Of the groups, the best one first."""
+    rows: Sequence[Place] = ()
+    """Of the lanes."""
+    groups: Sequence[SeedGroup] = ()
+    examples: Examples | None = None
+    """The results by example that the places rest on; None while unknown."""
+    metric: Metric | None = None
+    """What the places are sorted by."""
+    chosen_on: int = 0
+    """The number of examples on which the verdict chose rates, and did not compare."""
+
+
+def results_of(ranked: Ranked) -> Markup:
+    """Return the tables of a race, with remarks on the data and the lanes."""
+    race, parts = ranked.race, [results(ranked)]
     if race.tested is not None:
-        parts.append(_results_of_test(race, styles, places, rows, groups))
+        parts.append(_results_of_test(ranked, race.tested))
     elif race.held_out and race.held_out.test and _goes_on(race):
         what = _examples("test", race.held_out.test, race.plain_text)
         parts.append(Markup('<p class="hint later">Test on {}: once, at the end</p>').format(what))
@@ -247,39 +249,28 @@ def best_adapters(race: RaceRecord) -> Markup:
     )
 
 
-def results(
-    race: RaceRecord,
-    styles: Sequence[LaneStyle],
-    places: Sequence[Place],
-    groups: Sequence[SeedGroup] = (),
-    examples: Examples | None = None,
-    metric: Metric | None = None,
-    chosen_on: int = 0,
-) -> Markup:
-    """Return the table of results, the best lane first; see `results_of` for the parameters."""
+def results(ranked: Ranked) -> Markup:
+    """Return the table of results, the best lane first."""
+    race, places, metric = ranked.race, ranked.places, ranked.metric
     held_out, text = race.held_out, race.plain_text
     step = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
     what = _examples("held-out", held_out.examples if held_out else None, text)
     if step:
-        what += f", {_seeds(places, fewest_runs(groups, examples))}"
+        what += f", {_seeds(places, fewest_runs(ranked.groups, ranked.examples))}"
         what += f"; sorted {metric.order}" if metric and len(places) > 1 else ""
         if metric and list(places) != sorted(places, key=lambda place: place.rank(metric.by_loss)):
             what += ", but first what the verdict names first"
-        what += f". The verdict chose rates on {chosen_on} of them" * bool(chosen_on)
+        what += f". The verdict chose rates on {ranked.chosen_on} of them" * bool(ranked.chosen_on)
     beside = _untrained(race.baseline, (held_out.guess_words, held_out.guess) if held_out else None)
     at = "each lane's best evaluation" if race.config.keep_best else f"step {step}"
     title = f"Ranking at {at}" if step else "Ranking"
     heading = Markup('<h2>{} <span class="hint">on {}</span></h2>').format(title, what)
-    return heading + _ranking(race, styles, places, places, intervals(groups, examples, text), beside)
+    return heading + _ranking(ranked, places, intervals(ranked.groups, ranked.examples, text), beside)
 
 
-def forgotten_table(
-    race: RaceRecord, styles: Sequence[LaneStyle], places: Sequence[Place], groups: Sequence[SeedGroup]
-) -> Markup:
-    """Return the table of what the lanes learned and forgot at the last measurement, the best lane first.
-
-    It is empty without a measurement; see `results_of` for the parameters.
-    """
+def forgotten_table(ranked: Ranked) -> Markup:
+    """Return the table of what the lanes learned and forgot at the last measurement; empty without one."""
+    race, places, groups = ranked.race, ranked.places, ranked.groups
     measured = next((step for step in reversed(race.steps) if step.drift is not None), None)
     text = race.text
     if measured is None or text is None:
@@ -292,7 +283,7 @@ def forgotten_table(
             for values in (measured.eval_loss, measured.text_loss, measured.drift)
         )
         cells = nats(task), nats(loss), nats(text.bits_per_byte(loss)), nats(drift)
-        rows.append((fragments.lane(styles[place.lane]), *cells))
+        rows.append((fragments.lane(ranked.styles[place.lane]), *cells))
     head = (
         "lane", TableCell("task", f"held-out {loss_unit(race.plain_text)}"), TableCell("text", "nats per token"),
         TableCell("bits/byte", "of the text: compares models of different tokenizers"),
@@ -320,15 +311,9 @@ def _untrained(base: Evaluation | None, guess: tuple[str, float | None] | None) 
     return rows
 
 
-def _ranking(
-    race: RaceRecord,
-    styles: Sequence[LaneStyle],
-    order: Sequence[Place],
-    rows: Sequence[Place],
-    intervals: Intervals,
-    base: Sequence[Sequence[object]],
-) -> Markup:
+def _ranking(ranked: Ranked, rows: Sequence[Place], intervals: Intervals, base: Sequence[Sequence[object]]) -> Markup:
     """Return the table of accuracies and losses; its columns name the kind of their uncertainty, if they show one."""
+    race, order = ranked.race, ranked.places
     between, spread = any(intervals), any(math.isfinite(row.spread) for row in rows)
     share = f"share of right answers{', with its 95% interval' * between}"
     loss = f"{loss_unit(race.plain_text)}{', ± standard deviation over seeds' * spread}"
@@ -336,7 +321,7 @@ def _ranking(
     if race.held_out and (apart := race.held_out.boilerplate_name):
         head.append(TableCell(apart, f"nats per token of the {apart}, which is trained and not part of the loss"))
     places, width = {row.lane: row for row in rows}, len(head)
-    cells = [_row(styles, places[place.lane], intervals, width) for place in order]
+    cells = [_row(ranked.styles, places[place.lane], intervals, width) for place in order]
     base = [row[:width] for row in base]
     if len(set(race.parameters)) > 1:
         groups = seed_groups(race.config.lanes)
@@ -347,30 +332,22 @@ def _ranking(
     return table(head, cells, kind="standing", base=base, scrolls=True)
 
 
-def _results_of_test(
-    race: RaceRecord,
-    styles: Sequence[LaneStyle],
-    order: Sequence[Place],
-    rows: Sequence[Place],
-    groups: Sequence[SeedGroup],
-) -> Markup:
+def _results_of_test(ranked: Ranked, tested: Tested) -> Markup:
     """Return the folded table of a finished race on its test examples, in the results' order."""
-    tested, held_out, text = race.tested, race.held_out, race.plain_text
-    assert tested is not None
-    lanes, base = tested.lanes, tested.base
+    race, groups, lanes = ranked.race, ranked.groups, tested.lanes
+    held_out, text = race.held_out, race.plain_text
     of_test = [
         replace(
             row, loss=float(lanes.loss[k]), accuracy=float(lanes.accuracy[k]),
             boilerplate=float(lanes.boilerplate_loss[k]),
         )
-        for row in rows
+        for row in ranked.rows
         for k in [row.lane]
     ]  # fmt: skip
-    examples = Examples.of(tested.lanes)
+    examples = Examples.of(lanes)
     guess = (held_out.test_guess_words, held_out.test_guess) if held_out else None
-    beside = _untrained(base, guess)
-    places, between = group_places(of_test, groups), intervals(groups, examples, text)
-    ranking = _ranking(race, styles, order, places, between, beside)
+    between = intervals(groups, examples, text)
+    ranking = _ranking(ranked, group_places(of_test, groups), between, _untrained(tested.base, guess))
     adapters = ", with each lane's best adapter" if race.config.keep_best else ""
     what = _examples("test", examples.loss.shape[1], text)
     return folded(f"Test on {what}, once, at the end{adapters}", ranking)

@@ -16,7 +16,8 @@ from olora_viz.learn.gallery.claims import RecordedClaims, recorded_claims
 from olora_viz.machine.wording import and_, clock, duration
 from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
-from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding, command_of_claim, not_measured, setup_words
+from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding, not_measured
+from olora_viz.studies.claims.commands import command_of_claim, setup_words
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence, study_within
 from olora_viz.views.claims import ShownFinding, how, row, wins
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing, start_config
 from olora_viz.background.record import FAILED, READY, WAITING, Wait
 from olora_viz.figures.live.serving import live_figure, pack
-from olora_viz.figures.race import gradient_figure, loss_figure
+from olora_viz.figures.race import RaceCurves, gradient_figure, loss_figure
 from olora_viz.figures.start import (
     comparison_figure,
     empty_slice,
@@ -305,12 +305,13 @@ def _during_a_race(styles: Sequence[LaneStyle], total: int) -> tuple[gr.Number, 
         every = gr.Number(
             0, label="Measure the curvature every E updates (0: never)", elem_id="curvature-every", min_width=0
         )
+    unraced = RaceCurves(styles, [], total)
     with gr.Row(elem_classes="two charts"):
-        sharpness = live_figure(sharpness_figure(styles, [], total=total), elem_id="sharpness-figure")
-        stability = live_figure(stability_figure(styles, [], total=total), elem_id="stability-figure")
+        sharpness = live_figure(sharpness_figure(unraced), elem_id="sharpness-figure")
+        stability = live_figure(stability_figure(unraced), elem_id="stability-figure")
     with gr.Row(elem_classes="two charts"):
-        loss = live_figure(loss_figure(styles, [], total=total), elem_id="conditioning-loss-figure")
-        gradient = live_figure(gradient_figure(styles, [], total=total), elem_id="conditioning-gradient-figure")
+        loss = live_figure(loss_figure(unraced), elem_id="conditioning-loss-figure")
+        gradient = live_figure(gradient_figure(unraced), elem_id="conditioning-gradient-figure")
     return every, (sharpness, stability, loss, gradient)
 
 

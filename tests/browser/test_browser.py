@@ -182,7 +182,7 @@ def test_a_hidden_lane_stays_hidden_when_lanes_diverge_and_the_keyboard_shows_it
         for k, at in enumerate(diverged_at):
             loss[at:, k] = np.nan
         steps = [a_step(n + 1, row, row, row, 0.1 * n, n) for n, row in enumerate(loss)]
-        figure = pack(figures.loss_figure(lanes, steps, total=9, smoothing=0.0))
+        figure = pack(figures.loss_figure(figures.RaceCurves(lanes, steps, total=9), smoothing=0.0))
         page.evaluate(DRAW, {"module": module, "value": figure})
 
     def shown(name: str) -> list[str]:

@@ -13,6 +13,7 @@ from support.steps import measuring
 from olora_viz.figures import start as shown
 from olora_viz.figures import theme
 from olora_viz.figures.png import write_png
+from olora_viz.figures.race import RaceCurves
 from olora_viz.figures.start import empty_slice, sharpness_figure, slice_figures, stability_figure
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.conditioning import Conditioning, LossSlice, conditioning, slices
@@ -39,8 +40,8 @@ def figures(measured) -> dict[str, dict]:
     return {
         "comparison": shown.comparison_figure(LOOKS, found),
         "ntk": shown.ntk_figure(LOOKS, found),
-        "sharpness": sharpness_figure(LOOKS, steps, total=4),
-        "stability": stability_figure(LOOKS, steps, total=4),
+        "sharpness": sharpness_figure(RaceCurves(LOOKS, steps, total=4)),
+        "stability": stability_figure(RaceCurves(LOOKS, steps, total=4)),
         "left": left,
         "right": right,
     }
@@ -49,8 +50,8 @@ def figures(measured) -> dict[str, dict]:
 EMPTY = {
     "comparison": shown.comparison_figure(LOOKS, None),
     "ntk": shown.ntk_figure(LOOKS, None),
-    "sharpness": sharpness_figure(LOOKS, [], total=4),
-    "stability": stability_figure(LOOKS, [], total=4),
+    "sharpness": sharpness_figure(RaceCurves(LOOKS, [], total=4)),
+    "stability": stability_figure(RaceCurves(LOOKS, [], total=4)),
     "slice": empty_slice(),
 }
 
@@ -177,8 +178,8 @@ def test_the_tangent_kernels_fall_from_the_largest_eigenvalue_on(measured) -> No
 
 def test_sharpness_and_its_limit_are_of_the_steps_that_were_looked_at(measured) -> None:
     _, _, steps = measured
-    sharp = sharpness_figure(LOOKS, steps, total=4)
-    stable = stability_figure(LOOKS, steps, total=4)
+    sharp = sharpness_figure(RaceCurves(LOOKS, steps, total=4))
+    stable = stability_figure(RaceCurves(LOOKS, steps, total=4))
     for k, style in enumerate(LOOKS):
         curve = trace(sharp, style.label)
         assert curve["x"] == [2, 4]
@@ -199,7 +200,7 @@ def test_a_lane_that_went_out_ends_where_it_was_last_seen(measured) -> None:
     last = measuring(steps[-1], curvature=lost)
     out = replace(last, status=(DIVERGED, *last.status[1:]))
     for end, words in ((out, ": out"), (last, "")):  # not finite alone is not out
-        figure = sharpness_figure(LOOKS, [*steps[:-1], end])
+        figure = sharpness_figure(RaceCurves(LOOKS, [*steps[:-1], end]))
         assert trace(figure, LOOKS[0].label)["y"][-1] is None
         ends = {label["text"]: label["x"] for label in figure["layout"]["annotations"]}
         assert ends[f"{LOOKS[0].label}{words}"] == 2

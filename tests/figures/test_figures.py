@@ -14,7 +14,7 @@ from olora_viz.figures import layout as figure_parts
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
 from olora_viz.figures.layout import LABEL_GAP, MOST_NAMED, CurveEnd, end_labels, log_ticks, spread
-from olora_viz.figures.race import MAX_POINTS, measure_figure, smoothed
+from olora_viz.figures.race import MAX_POINTS, RaceCurves, measure_figure, smoothed
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.tables import plain
 from olora_viz.measures.catalogue import MEASURES
@@ -29,7 +29,7 @@ FIGURES = {"loss": figures.loss_figure, "gradient": figures.gradient_figure, "ac
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("count", [0, 1, 25])
 def test_a_figure_is_json_and_names_what_it_draws_and_its_axes(name: str, count: int) -> None:
-    figure = FIGURES[name](LOOKS, run(count), total=25)
+    figure = FIGURES[name](RaceCurves(LOOKS, run(count), total=25))
     assert json.loads(json.dumps(figure, allow_nan=False)) == figure
     layout = figure["layout"]
     assert layout["meta"]["title"]
@@ -41,7 +41,7 @@ def test_a_figure_is_json_and_names_what_it_draws_and_its_axes(name: str, count:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_colours_are_tokens_that_both_palettes_know(name: str) -> None:
-    text = json.dumps(FIGURES[name](LOOKS, run(25), total=25))
+    text = json.dumps(FIGURES[name](RaceCurves(LOOKS, run(25), total=25)))
     tokens = {part.split('"')[0] for part in text.split('"@')[1:]}
     assert tokens
     for palette in (theme.palette("light"), theme.palette("dark")):
@@ -51,7 +51,7 @@ def test_colours_are_tokens_that_both_palettes_know(name: str) -> None:
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("palette", theme.THEMES)
 def test_a_notebook_gets_the_same_curves_in_a_plotly_figure(name: str, palette: str) -> None:
-    figure = FIGURES[name](LOOKS, run(25), total=25)
+    figure = FIGURES[name](RaceCurves(LOOKS, run(25), total=25))
     shown = figure_parts.to_plotly(figure, palette)
     assert isinstance(shown, go.Figure)
     drawn = shown.to_plotly_json()
@@ -63,7 +63,7 @@ def test_a_notebook_gets_the_same_curves_in_a_plotly_figure(name: str, palette: 
 
 def test_the_loss_of_every_lane_is_there_raw_and_smoothed_and_held_out() -> None:
     steps = run(40)
-    figure = figures.loss_figure(LOOKS, steps, total=40, start_loss=6.0)
+    figure = figures.loss_figure(RaceCurves(LOOKS, steps, total=40), start_loss=6.0)
     loss = np.array([step.loss for step in steps])
     for k, style in enumerate(LOOKS):
         raw, line = (trace(figure, style.label, meta=kind) for kind in ("raw", "smooth"))
@@ -79,7 +79,9 @@ def test_the_loss_of_every_lane_is_there_raw_and_smoothed_and_held_out() -> None
 
 def test_beside_the_pointer_a_group_has_one_row_without_the_edges_of_its_band() -> None:
     # Plotly shows a trace that has a template even where it is to be skipped.
-    figure = figures.loss_figure(LOOKS[:1], [a_step(n, [2.0, 1.0]) for n in range(1, 9)], total=8, seeds=[(0, 1)])
+    figure = figures.loss_figure(
+        RaceCurves(LOOKS[:1], [a_step(n, [2.0, 1.0]) for n in range(1, 9)], total=8, seeds=[(0, 1)])
+    )
     shown = [each for each in figure["data"] if each.get("hoverinfo") != "skip"]
     assert [each["meta"] for each in shown] == ["smooth"]
     assert not any("hovertemplate" in each for each in figure["data"] if each not in shown)
@@ -96,7 +98,7 @@ def test_smoothing_is_the_exponential_average_of_each_lane_alone() -> None:
 @pytest.mark.parametrize("total", [60, figures.SMOOTHED_FROM - 1, figures.SMOOTHED_FROM, 2000])
 def test_a_falling_loss_is_drawn_late_by_a_small_part_of_the_axis(total: int) -> None:
     steps = [a_step(n, [total + 1.0 - n]) for n in range(1, total + 1)]
-    curve = trace(figures.loss_figure(LOOKS[:1], steps, total=total), meta="smooth")["y"]
+    curve = trace(figures.loss_figure(RaceCurves(LOOKS[:1], steps, total=total)), meta="smooth")["y"]
     assert 0 < curve[-1] - steps[-1].loss[0] <= 0.03 * total
 
 
@@ -106,7 +108,7 @@ def test_numbers_keep_four_digits_and_what_is_not_finite_becomes_none() -> None:
 
 
 def test_a_lane_that_diverges_has_a_cross_at_that_step_at_the_height_of_its_last_value() -> None:
-    figure = figures.loss_figure(LOOKS, run(30, out_at={1: 12}), total=100)
+    figure = figures.loss_figure(RaceCurves(LOOKS, run(30, out_at={1: 12}), total=100))
     cross = trace(figure, meta="out")
     assert cross["legendgroup"] == LOOKS[1].label
     assert cross["marker"]["symbol"].startswith("x")
@@ -123,7 +125,7 @@ def test_a_lane_that_diverges_has_a_cross_at_that_step_at_the_height_of_its_last
 
 def test_a_curve_that_a_log_axis_cannot_show_to_its_end_is_no_lane_that_diverged() -> None:
     steps = [measuring(s, grad_norm=s.grad_norm * [1, s.step < 12, 1]) for s in run(30)]
-    figure = measure_figure(MEASURES["grad_norm"], LOOKS, steps, total=30)
+    figure = measure_figure(MEASURES["grad_norm"], RaceCurves(LOOKS, steps, total=30))
     assert set(labels(figure)) == {look.label for look in LOOKS}
     assert not traces(figure, meta="out")
 
@@ -131,7 +133,7 @@ def test_a_curve_that_a_log_axis_cannot_show_to_its_end_is_no_lane_that_diverged
 def test_a_diverging_lane_does_not_flatten_the_others() -> None:
     steps = run(20)
     wild = [measuring(s, loss=s.loss * [1, 1, 10.0**s.step]) for s in steps]
-    low, high = figures.loss_figure(LOOKS, wild, total=20)["layout"]["yaxis"]["range"]
+    low, high = figures.loss_figure(RaceCurves(LOOKS, wild, total=20))["layout"]["yaxis"]["range"]
     assert high < 2.5
     assert low < math.log10(steps[-1].loss[1])
 
@@ -142,7 +144,7 @@ def test_labels_at_the_curves_ends_keep_their_distance_and_stay_inside() -> None
     steps = [
         a_step(n, np.full(MOST_NAMED, 1.0) + np.arange(MOST_NAMED) * 1e-3, seconds=n, tokens=n) for n in range(1, 9)
     ]
-    layout = figures.loss_figure(styles, steps, total=8)["layout"]
+    layout = figures.loss_figure(RaceCurves(styles, steps, total=8))["layout"]
     low, high = layout["yaxis"]["range"]
     height = figures.PLOT_HEIGHT["loss"]
     ends = layout["annotations"]
@@ -159,7 +161,7 @@ def test_of_many_curves_only_the_best_of_each_start_is_named(name: str) -> None:
     lanes = [Lane(init, lr=float(lr)) for init in ("lora", "olora") for lr in rates]
     value = np.linspace(0.2, 0.9, len(lanes))
     steps = [judged(a_step(n, value), value[:, None], value[:, None]) for n in (1, 2)]
-    layout = FIGURES[name](theme.lane_styles(lanes), steps, total=2)["layout"]
+    layout = FIGURES[name](RaceCurves(theme.lane_styles(lanes), steps, total=2))["layout"]
     places = {i: [k for k, lane in enumerate(lanes) if lane.init == i] for i in ("lora", "olora")}
     best = min if name == "loss" else max
     wanted = {best(its, key=value.__getitem__) for its in places.values()}
@@ -189,15 +191,15 @@ def test_a_log_axis_has_a_few_round_ticks_inside_its_range(low: float, high: flo
 
 def test_in_a_plain_text_tokens_are_judged_and_not_answers() -> None:
     for draw in (figures.loss_figure, figures.accuracy_figure):
-        assert "answer" in draw(LOOKS, run(20), total=20)["layout"]["meta"]["unit"]
-        assert "answer" not in json.dumps(draw(LOOKS, run(20), total=20, plain_text=True)["layout"])
+        assert "answer" in draw(RaceCurves(LOOKS, run(20), total=20))["layout"]["meta"]["unit"]
+        assert "answer" not in json.dumps(draw(RaceCurves(LOOKS, run(20), total=20), plain_text=True)["layout"])
 
 
 def test_a_sweep_of_64_lanes_names_the_best_lane_of_each_start_and_stays_small() -> None:
     lanes = [Lane(init, lr=1e-4 * (k + 1)) for init in ("lora", "olora") for k in range(32)]
     styles = theme.lane_styles(lanes)
     steps = run(1200, lanes=64)
-    figure = figures.loss_figure(styles, steps, total=1200)
+    figure = figures.loss_figure(RaceCurves(styles, steps, total=1200))
     assert labels(figure) == [styles[31].label, styles[63].label]
     raw = traces(figure, meta="raw")
     assert len(raw) == 64
@@ -207,7 +209,7 @@ def test_a_sweep_of_64_lanes_names_the_best_lane_of_each_start_and_stays_small()
 
 def test_zoom_is_kept_within_a_run_and_dropped_with_the_next() -> None:
     def revision(count: int, name: str) -> str:
-        return figures.loss_figure(LOOKS, run(count), total=9, run=name)["layout"]["uirevision"]
+        return figures.loss_figure(RaceCurves(LOOKS, run(count), total=9, run=name))["layout"]["uirevision"]
 
     assert revision(3, "a") == revision(9, "a") != revision(9, "b")
 
@@ -217,8 +219,8 @@ def test_growth_is_sent_as_growth() -> None:
 
     from olora_viz.figures.live.serving import pack
 
-    before = pack(figures.gradient_figure(LOOKS, run(200), total=400, run="a"))
-    after = pack(figures.gradient_figure(LOOKS, run(201), total=400, run="a"))
+    before = pack(figures.gradient_figure(RaceCurves(LOOKS, run(200), total=400, run="a")))
+    after = pack(figures.gradient_figure(RaceCurves(LOOKS, run(201), total=400, run="a")))
     edits = diff(before, after)
     points = [edit for edit in edits if edit[1][0] == "data"]
     assert len(points) == 3

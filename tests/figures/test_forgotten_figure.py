@@ -16,6 +16,7 @@ from olora_viz.background.record import RaceRecord, ready_race
 from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layout import to_plotly
 from olora_viz.figures.plots import study_figures
+from olora_viz.figures.race import RaceCurves
 from olora_viz.figures.theme import lane_styles
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.studies.study import Study
@@ -102,21 +103,27 @@ def front(figure):
 
 def test_the_grey_line_goes_through_the_ends_that_none_beats_in_both():
     steps = stepped([1.0, 0.5, 0.6, 0.4], [0.1, 0.4, 0.5, 0.9])
-    assert front(forgotten_figure(STYLES, steps, start_loss=5.0, text=TEXT)) == [(0.4, 0.9), (0.5, 0.4), (1.0, 0.1)]
+    assert front(forgotten_figure(RaceCurves(STYLES, steps), start_loss=5.0, text=TEXT)) == [
+        (0.4, 0.9),
+        (0.5, 0.4),
+        (1.0, 0.1),
+    ]
     alone = stepped([1.0, 0.5, 0.6, 0.4], [0.5, 0.4, 0.5, 0.1])
-    figure = forgotten_figure(STYLES, alone, start_loss=5.0, text=TEXT)
+    figure = forgotten_figure(RaceCurves(STYLES, alone), start_loss=5.0, text=TEXT)
     assert front(figure) == []
     assert "grey" not in figure["layout"]["meta"]["unit"]
 
 
 def test_a_loss_far_above_the_start_is_left_out_and_said_so():
-    figure = forgotten_figure(STYLES, stepped([1.0, 0.5, 80.0, 0.4], [0.1, 0.4, 9.0, 0.9]), start_loss=5.0, text=TEXT)
+    figure = forgotten_figure(
+        RaceCurves(STYLES, stepped([1.0, 0.5, 80.0, 0.4], [0.1, 0.4, 9.0, 0.9])), start_loss=5.0, text=TEXT
+    )
     assert "without losses above 7.5" in figure["layout"]["meta"]["unit"]
     assert max(figure["layout"]["yaxis"]["range"]) < 2
 
 
 def test_before_anything_is_measured_there_is_a_message():
-    figure = forgotten_figure(STYLES, [], start_loss=5.0, text=TEXT)
+    figure = forgotten_figure(RaceCurves(STYLES, []), start_loss=5.0, text=TEXT)
     assert figure["layout"]["meta"]["message"] == "Nothing is measured yet."
 
 

@@ -9,15 +9,7 @@ from PIL import Image
 from support.drawn import labels, trace
 
 from olora_viz.figures import theme
-from olora_viz.figures.layers import (
-    MOST_CELLS,
-    MOST_LOOKS,
-    MOST_POINTS,
-    depth_figure,
-    layer_figure,
-    layer_map,
-    step_map,
-)
+from olora_viz.figures.layers import MOST_CELLS, MOST_LOOKS, MOST_POINTS, depth_figure, layer_figure, layer_map
 from olora_viz.figures.layout import log_ticks, to_plotly
 from olora_viz.figures.live.serving import pack
 from olora_viz.figures.png import write_png
@@ -121,11 +113,11 @@ def test_a_row_of_a_map_is_the_layer_of_its_name():
 
 def test_a_long_run_is_thinned_out_and_says_so():
     steps = list(range(1, 3001))
-    values = np.ones((3000, len(LAYERS)))
-    figure = step_map("title", "unit", steps, LAYERS, values, "@olora", revision="x")
+    figure = gradient_map(steps, found(steps=3000), LOOKS[1], 1, "gradient_A")
     cells = np.array(trace(figure, type="heatmap")["z"])
     assert cells.size <= MOST_CELLS
-    assert figure["layout"]["meta"]["unit"] == "unit; every 3 measurements"
+    assert figure["layout"]["meta"]["unit"].endswith("; every 36 measurements")
+    assert figure["layout"]["meta"]["steps"] == steps[2999 % 36 :: 36]
     styles = found(steps=250)
     curves = layer_figure(steps[:250], styles, LOOKS, LAYER, "gradient_A")
     assert all(len(trace(curves, look.label)["y"]) <= MOST_LOOKS for look in LOOKS)

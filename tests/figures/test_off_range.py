@@ -36,12 +36,12 @@ def test_the_robust_range_lies_in_the_whole_one_and_holds_the_middle(values: lis
 
 def test_a_spike_is_cut_with_an_arrow_at_its_height_of_all_and_an_ordinary_run_is_not() -> None:
     norms = np.exp(np.random.default_rng(0).normal(0, 0.5, (50, 2)))
-    tame = figures.gradient_figure(LOOKS, run(norms), total=50)
+    tame = figures.gradient_figure(figures.RaceCurves(LOOKS, run(norms), total=50))
     assert arrows(tame) == []
     assert "beyond" not in tame["layout"]["meta"]["unit"]
     assert tuple(tame["layout"]["yaxis"]["range"]) == log_range([norms])
     norms[20, 1], norms[21, 1], norms[40, 0] = 1e9, 1e12, 1e-9
-    wild = figures.gradient_figure(LOOKS, run(norms), total=50)
+    wild = figures.gradient_figure(figures.RaceCurves(LOOKS, run(norms), total=50))
     low, high = wild["layout"]["yaxis"]["range"]
     assert high - low < 5
     down, up = arrows(wild)
@@ -54,8 +54,8 @@ def test_a_spike_is_cut_with_an_arrow_at_its_height_of_all_and_an_ordinary_run_i
 def test_a_lane_that_leaves_the_loss_s_axis_is_marked_too() -> None:
     steps = run(np.full((20, 2), 3.0))
     wild = [measuring(s, loss=s.loss * [1, 10.0 ** max(0, s.step - 10)]) for s in steps]
-    assert len(arrows(figures.loss_figure(LOOKS, wild, total=20))) == 1
-    assert arrows(figures.loss_figure(LOOKS, steps, total=20)) == []
+    assert len(arrows(figures.loss_figure(figures.RaceCurves(LOOKS, wild, total=20)))) == 1
+    assert arrows(figures.loss_figure(figures.RaceCurves(LOOKS, steps, total=20))) == []
 
 
 def test_arrows_are_few_and_what_is_no_number_has_none() -> None:

@@ -11,7 +11,7 @@ from support.races import raced, resumed, small
 from support.tiny import FAMILIES, tiny
 from torch.func import functional_call
 
-from olora_viz.figures.race import accuracy_figure, loss_figure
+from olora_viz.figures.race import RaceCurves, accuracy_figure, loss_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.adapters import Lanes, attach
 from olora_viz.lanes.lane import Lane
@@ -82,8 +82,8 @@ def test_its_curve_does_not_begin_at_the_base_model():
     racing, steps = raced(small((SUBTRACTED, LANE), eval_every=2))
     styles, base = lane_styles(racing.config.lanes), racing.baseline
     for made in (steps, []):  # also before the first step
-        loss = loss_figure(styles, made, start_loss=float(base.loss[0]))
-        accuracy = accuracy_figure(styles, made, start_accuracy=float(base.accuracy[0]))["data"]
+        loss = loss_figure(RaceCurves(styles, made), start_loss=float(base.loss[0]))
+        accuracy = accuracy_figure(RaceCurves(styles, made), start_accuracy=float(base.accuracy[0]))["data"]
         marks = [trace for trace in loss["data"] if trace["name"].endswith("held out")]
         for ours, its in (marks, accuracy[-2:]):
             assert ours["x"][0] == its["x"][0] == 0

@@ -17,7 +17,7 @@ from support.steps import a_step
 
 import olora_viz as ov
 from olora_viz.__main__ import main
-from olora_viz.figures.race import measure_figure
+from olora_viz.figures.race import RaceCurves, measure_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.measures.catalogue import BUILT_IN_MEASURES, MEASURES, intervals_of_measures
 from olora_viz.measures.measure import MEASURE_SHAPES, SCALES
@@ -123,7 +123,7 @@ def test_one_entry_reaches_steps_files_tables_and_a_chart(register, tmp_path, ca
     assert [float(row["size"]) for row in rows[1::3]] == of_olora.tolist()
     assert "size" in json.loads(race_json(CONFIG, steps))["steps"][0]
     # A chart.
-    figure = measure_figure(SIZE, lane_styles(CONFIG.lanes), steps, total=4)
+    figure = measure_figure(SIZE, RaceCurves(lane_styles(CONFIG.lanes), steps, total=4))
     meta = figure["layout"]["meta"]
     assert (meta["title"], meta["unit"]) == ("Size", "‖θ‖")
     assert "type" not in figure["layout"]["yaxis"]
@@ -187,7 +187,7 @@ def test_a_measurement_is_computed_when_its_interval_says_so(register):
     register(replace(SIZE, every="eval_every", at_last=True))
     steps = list(ov.race(replace(PLAIN, steps=5)))
     assert [step.step for step in steps if "size" in step.measures] == [2, 4, 5]
-    figure = measure_figure(SIZE, lane_styles(PLAIN.lanes), steps)
+    figure = measure_figure(SIZE, RaceCurves(lane_styles(PLAIN.lanes), steps))
     assert all(curve["x"] == [2, 4, 5] for curve in figure["data"])
     assert len(figure["data"]) == len(PLAIN.lanes)
     for drawn in (ov.plot_race(steps, PLAIN, what="size"), ov.plot_race([steps], PLAIN, what="size")):
@@ -294,7 +294,7 @@ def test_the_chart_of_a_measurement_names_and_bands_as_the_others_do(scale):
     values = np.array([[1.0, 2.0, 6.0], [2.0, 4.0, np.nan]])
     steps = [a_step(n + 1, np.ones(3), size=row) for n, row in enumerate(values)]
     its = replace(SIZE, scale=scale)
-    figure = measure_figure(its, styles, steps, total=9, run="x", seeds=[(0, 1, 2)])
+    figure = measure_figure(its, RaceCurves(styles, steps, total=9, run="x", seeds=[(0, 1, 2)]))
     low, high, mean = figure["data"][:3]
     assert (low["y"], high["y"]) == ([1.0, 2.0], [6.0, 4.0])
     assert mean["y"] == [3.0, None]

@@ -39,7 +39,7 @@ def test_a_chart_is_sent_as_a_whole_once_and_then_only_what_is_new() -> None:
     race = ov.race(CONFIG)
     steps = list(race)
     styles = lane_styles(LANES)
-    drawn = [figures.gradient_figure(styles, steps[:n], total=6) for n in (0, 3, 5)]
+    drawn = [figures.gradient_figure(figures.RaceCurves(styles, steps[:n], total=6)) for n in (0, 3, 5)]
     feed = Feed()
     first, second, third = (feed.news({"words": "a"}, {"norms": one}) for one in drawn)
     assert feed.news({"words": "a"}, {"norms": drawn[2]}) is None

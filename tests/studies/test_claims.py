@@ -38,7 +38,7 @@ def test_where_no_shared_rate_has_all_seeds_nothing_is_said_to_be_compared_there
 
 def test_the_files_of_the_folder_are_the_catalogue() -> None:
     files = {path.stem for path in Path(claims.__file__).parent.glob("*.py")}
-    helpers = {"__init__", "beside", "claim", "evidence", "forgetting"}
+    helpers = {"__init__", "beside", "claim", "commands", "evidence"}
     assert len(CLAIMS) == len(files - helpers)
     assert [its.number for its in CLAIMS.values()] == sorted({i.number for i in CLAIMS.values()})
     for name, its in CLAIMS.items():

@@ -8,9 +8,11 @@ from support.planted_claims import BEST_OF_FORGETTING, OF_FULL, OF_MINOR, OF_TWO
 from support.planted_losses import bowl, mean, study
 
 from olora_viz.studies.claims import CLAIMS, forgets_no_more, learns_less, minor_starts
-from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding, command_of_claim
+from olora_viz.studies.claims.beside import finding_on_forgetting
+from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding
+from olora_viz.studies.claims.commands import command_of_claim
 from olora_viz.studies.claims.evidence import ClaimEvidence, study_within
-from olora_viz.studies.claims.forgetting import BEST_RATES, EQUAL_LEARNING, ONE_RATE, WAYS, compared, finding_of
+from olora_viz.studies.forgetting import BEST_RATES, EQUAL_LEARNING, ONE_RATE, WAYS, compared
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdicts
 
@@ -152,7 +154,7 @@ def test_a_study_that_is_run_for_claims_measures_what_is_forgotten_of_the_text_t
     settings = {"lr": (1e-3,), "seeds": 1, "steps": 2, "eval_size": 4, "test_size": 20, "threads": 1}
     evidence = ClaimEvidence("glassllm", "number-words", rank=2, keep="sentiment")
     *_, ended = study_within(10, tmp_path / "study", evidence, **settings)
-    assert finding_of(ended.verdicts, [], "", lambda _: "").verdict == NOT_MEASURED  # of a study cut off
+    assert finding_on_forgetting(ended.verdicts, [], "", lambda _: "").verdict == NOT_MEASURED  # of a study cut off
     assert ended.verdicts.study.race.keep == "sentiment"
     assert ended.verdicts.study.compare == ("lora", "olora"), "claims are about starts: nothing else is searched"
     assert all(each.forgotten and each.forgotten.drift > 0 for each in ended.verdicts.each)

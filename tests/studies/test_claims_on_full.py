@@ -13,7 +13,8 @@ from support.study_folders import written
 from olora_viz.__main__ import main
 from olora_viz.learn.gallery import judge
 from olora_viz.studies.claims import CLAIMS, larger_batches, rate_against_full
-from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, setup_words
+from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED
+from olora_viz.studies.claims.commands import setup_words
 from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.studies.study import Trial
 from olora_viz.studies.verdicts import verdicts_of

@@ -115,8 +115,8 @@ def test_a_choice_is_of_all_that_is_tuned_and_only_its_own_rates_are_extended_an
         losses |= {trial: loss(trial) for trial in todo}
     small, large = (("batch_size", 8),), (("batch_size", 32),)
     chosen = {method: best(study, cell, method, losses) for method in study.compare}
-    assert chosen["lora"].candidate == Candidate(8e-3, large)
-    assert chosen["olora"].candidate == Candidate(2e-3, large)
+    assert chosen["lora"].at == Candidate(8e-3, large)
+    assert chosen["olora"].at == Candidate(2e-3, large)
     assert all(each.is_inside for each in chosen.values())
     tried = {method: candidates_tried(study, cell, method, losses) for method in study.compare}
     for method in study.compare:

@@ -31,7 +31,8 @@ from olora_viz.studies import choices, forgetting, sentences
 from olora_viz.studies import claims as claims_of_papers
 from olora_viz.studies.axes import AXES
 from olora_viz.studies.claims import CLAIMS
-from olora_viz.studies.claims.claim import VERDICTS, Bar, Finding, command_of_claim, command_of_study, setup_words
+from olora_viz.studies.claims.claim import VERDICTS, Bar, Finding
+from olora_viz.studies.claims.commands import command_of_claim, command_of_study, setup_words
 from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import Interval
@@ -127,7 +128,7 @@ def texts_of(path: Path) -> set[str]:
 @pytest.mark.parametrize("claim", sorted({one.claim for one in recorded_claims().findings}))
 def test_what_is_recorded_is_worded_as_its_judge_words_it_today(claim: str) -> None:
     folder = Path(claims_of_papers.__file__).parent
-    own = (folder / f"{name}.py" for name in (claim.replace("-", "_"), "beside", "claim", "forgetting"))
+    own = (folder / f"{name}.py" for name in (claim.replace("-", "_"), "beside", "claim"))
     names = *own, sentences.__file__, forgetting.__file__, choices.__file__
     axes = (name.replace("_", " ") for name in AXES)
     said = {*VERDICTS, *DTYPES, *axes, *map(label_of, INITIALIZERS)}.union(*map(texts_of, map(Path, names)))

@@ -24,7 +24,7 @@ from olora_viz.studies import story
 from olora_viz.studies.contest import seed_groups
 from olora_viz.studies.ranking import Place, group_places
 from olora_viz.views.race import group_styles
-from olora_viz.views.results import higher, repeated, results
+from olora_viz.views.results import Ranked, higher, repeated, results
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.race.presets import PRESETS, filled
@@ -45,7 +45,7 @@ DRAW = {"loss": figures.loss_figure, "gradient": figures.gradient_figure, "accur
 
 def table_of(steps: Sequence[Step], places: Sequence[Place], styles: Sequence[LaneStyle] = LOOKS) -> str:
     """Return the table of the results of a race with these steps."""
-    return results(replace(ready_race(RaceConfig()), steps=tuple(steps)), styles, places)
+    return results(Ranked(replace(ready_race(RaceConfig()), steps=tuple(steps)), styles, places))
 
 
 def test_lanes_that_differ_in_their_seed_alone_are_a_group_called_without_it() -> None:
@@ -65,19 +65,19 @@ def test_without_repetitions_a_figure_is_what_it_was(name: str) -> None:
     shown = theme.lane_styles(lanes)
     groups = seed_groups(lanes)
     assert group_styles(groups, shown) == shown
-    plain = DRAW[name](shown, run(30))
-    assert DRAW[name](shown, run(30), seeds=[group.lanes for group in groups]) == plain
+    plain = DRAW[name](figures.RaceCurves(shown, run(30)))
+    assert DRAW[name](figures.RaceCurves(shown, run(30), seeds=[group.lanes for group in groups])) == plain
 
 
 @pytest.mark.parametrize("name", DRAW)
 def test_a_repeated_lane_is_one_mean_curve_with_a_band_from_lowest_to_highest(name: str) -> None:
     steps = run(30, lanes=6)
-    figure = DRAW[name](LOOKS, steps, seeds=SEEDS)
+    figure = DRAW[name](figures.RaceCurves(LOOKS, steps, seeds=SEEDS))
     assert json.loads(json.dumps(figure, allow_nan=False)) == figure
     of_lora = [t for t in figure["data"] if t["legendgroup"] == "LoRA"]
     low, high, curve = [t for t in of_lora if t.get("meta") != "raw"][:3]
     assert high["fill"] == "tonexty"
-    plain = {t["legendgroup"]: t["y"] for t in DRAW[name](theme.lane_styles(LANES), steps)["data"]
+    plain = {t["legendgroup"]: t["y"] for t in DRAW[name](figures.RaceCurves(theme.lane_styles(LANES), steps))["data"]
              if "lines" in t["mode"]}  # fmt: skip
     each = np.array([plain[f"LoRA seed {seed}"] for seed in range(3)])
     np.testing.assert_allclose(low["y"], each.min(0), rtol=2e-3)
@@ -88,7 +88,7 @@ def test_a_repeated_lane_is_one_mean_curve_with_a_band_from_lowest_to_highest(na
 
 
 def test_where_a_seed_diverges_the_mean_ends_and_the_band_goes_on_with_the_others() -> None:
-    figure = figures.loss_figure(LOOKS, run(30, lanes=6, out_at={2: 12}), seeds=SEEDS)
+    figure = figures.loss_figure(figures.RaceCurves(LOOKS, run(30, lanes=6, out_at={2: 12}), seeds=SEEDS))
     low, high = [t for t in figure["data"] if t["legendgroup"] == "LoRA"][:2]
     curve = trace(figure, "LoRA", meta="smooth")
     assert curve["y"][10] is not None
@@ -101,7 +101,7 @@ def test_ranking_and_charts_name_the_same_steps_at_which_the_seeds_of_a_lane_div
     places = group_places(story.standings(steps, 6), GROUPS)
     assert ">DNF at steps 12 to 17<" in table_of(steps, places)
     for draw in (figures.loss_figure, figures.accuracy_figure):
-        figure = draw(LOOKS, steps, seeds=SEEDS)
+        figure = draw(figures.RaceCurves(LOOKS, steps, seeds=SEEDS))
         assert "LoRA: DNF at steps 12 to 17" in labels(figure)
         assert trace(figure, meta="out")["x"] == [12]
 

@@ -90,7 +90,7 @@ def test_a_rate_of_its_own_is_neither_extended_nor_refined_and_moves_no_other_s(
         assert {trial.lr for trial in losses if trial.method == method} == {rate}
         chosen = best(study, cell, method, losses)
         assert chosen is not None
-        assert (chosen.lr, chosen.is_inside) == (rate, True)
+        assert (chosen.at.lr, chosen.is_inside) == (rate, True)
     plain = Study(race=SHORT, compare=("lora", "pissa"), tune={"lr": RATES}, seeds=3)
     counts = {method: sum(trial.method == method for trial in losses) for method in study.compare}
     assert counts["lora"] == counts[tuned] == 3 * (len(RATES) + 1 + 2), "an edge extended, and two halves"

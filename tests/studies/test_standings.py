@@ -17,7 +17,7 @@ from olora_viz.studies.sentences import caveat
 from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.views import html as fragments
 from olora_viz.views.race import race_view
-from olora_viz.views.results import results
+from olora_viz.views.results import Ranked, results
 
 
 def test_accuracy_orders_the_lanes_and_the_loss_breaks_ties() -> None:
@@ -61,7 +61,7 @@ def test_seeds_of_a_start_without_random_numbers_count_where_their_batches_vary(
 @pytest.mark.parametrize(("plain_text", "unit"), [(False, "answer token"), (True, "token")])
 def test_the_table_beside_the_story_names_what_a_loss_is_counted_in(plain_text: bool, unit: str) -> None:
     record = replace(ready_race(RaceConfig(lanes=PAIR)), state="waiting", plain_text=plain_text)
-    assert f'title="nats per {unit}"' in results(record, theme.lane_styles(PAIR), standings([], 2))
+    assert f'title="nats per {unit}"' in results(Ranked(record, theme.lane_styles(PAIR), standings([], 2)))
     assert f'title="nats per {unit}"' in race_view(record).results
 
 

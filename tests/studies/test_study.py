@@ -99,7 +99,7 @@ def test_after_a_coarse_pass_all_seeds_race_at_each_methods_best_rate_and_around
         assert set(seeds.values()) == {1, 3}
         chosen = best_rate(study, study.cells()[0], init, losses)
         assert chosen is not None
-        assert (chosen.lr, chosen.is_inside) == (best, True)
+        assert (chosen.at.lr, chosen.is_inside) == (best, True)
     assert len(losses) == most_trials(study)
 
 

@@ -24,7 +24,7 @@ from olora_viz.races.config import setup_facts
 from olora_viz.races.export import export_lane
 from olora_viz.races.race import race
 from olora_viz.races.script import olora_viz_script, peft_script
-from olora_viz.studies.claims.claim import command_of_study
+from olora_viz.studies.claims.commands import command_of_study
 from olora_viz.studies.claims.evidence import ClaimEvidence, study_within
 from olora_viz.studies.study import Study
 from olora_viz.tasks import Example, Task, encode

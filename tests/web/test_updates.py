@@ -20,7 +20,7 @@ from support.races import small
 from olora_viz.background.record import ready_race
 from olora_viz.figures.layers import COLUMNS, MOST_VALUES
 from olora_viz.figures.live.bundle import pack
-from olora_viz.figures.race import loss_figure
+from olora_viz.figures.race import RaceCurves, loss_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.memory import give_back, keep_all
@@ -96,7 +96,9 @@ def test_points_are_only_added_while_a_race_goes_on(steps: list[Step]) -> None:
         for step in steps
     ]
     for few, more in ((10, 12), (936, 940)):
-        old, new = (pack(loss_figure(lane_styles(lanes), of_64[:count], total=2000)) for count in (few, more))
+        old, new = (
+            pack(loss_figure(RaceCurves(lane_styles(lanes), of_64[:count], total=2000))) for count in (few, more)
+        )
         for before, after in zip(old["data"][:128], new["data"][:128], strict=True):
             assert after["y"].startswith(before["y"])
             assert after["trace"] == before["trace"]

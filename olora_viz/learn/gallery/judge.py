@@ -19,7 +19,8 @@ from olora_viz.learn.gallery.claims import (
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.wording import and_
 from olora_viz.studies.claims import CLAIMS
-from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, command_of_claim, command_of_study, setup_words
+from olora_viz.studies.claims.claim import NOT_MEASURED, Claim
+from olora_viz.studies.claims.commands import command_of_claim, command_of_study, setup_words
 from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.studies.folder import Ledger, verdicts
 

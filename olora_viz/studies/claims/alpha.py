@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.studies.claims.beside import choice_of, differs, finding_beside
-from olora_viz.studies.claims.claim import Claim, Finding, OnStudy
+from olora_viz.studies.claims.claim import Claim, Finding, on_study
 from olora_viz.studies.verdicts import Verdicts
 
 
@@ -28,5 +28,5 @@ CLAIM = Claim(
         "holds in a cell where one of them is better or worse, so that one alpha gains what the other has at no rate, "
         "and fails where all are level."
     ),
-    judge=OnStudy(lambda _, verdicts: judge(verdicts), methods=()),
+    judge=on_study(judge, ()),
 )

@@ -12,6 +12,7 @@ from olora_viz.machine.wording import and_, compact, signed
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
+    OF_LEVEL,
     Bar,
     Claim,
     Finding,
@@ -26,17 +27,15 @@ from olora_viz.studies.claims.claim import (
     together,
     where,
 )
-from olora_viz.studies.difference import Difference, between, runs_of
+from olora_viz.studies.deciding import p_values_of
+from olora_viz.studies.difference import Difference, between
 from olora_viz.studies.method import method_name
-from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval, holm, verdict
+from olora_viz.studies.statistics import LEVEL, UNDECIDED, Interval, verdict
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
 MAY_DIFFER = ("compare", "lr", "seeds", "coarse", "margin", "dtype", "threads")
 """Settings in which the studies may differ."""
-
-OF_CHANGE = {LEVEL: HOLDS, BETTER: FAILS, WORSE: FAILS, UNDECIDED: UNDECIDED}
-"""The verdict on the claim, by that on the change from one dtype to the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +118,9 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
 
 def changes_of(wide: Verdicts, narrow: Verdicts, cell: Cell, margin: float) -> list[Change]:
     """Return every comparison of a cell in both dtypes; their p-values are adjusted together (Holm)."""
-    tests = {init: _tests(wide, narrow, cell, init) for init in wide.study.compare}
-    theirs = tests[wide.study.reference]
+    both = [init for init in wide.study.compare if init in narrow.study.compare]
+    tests = {init: _tests(wide, narrow, cell, init) for init in both}
+    theirs = tests.get(wide.study.reference, {})
     changes = []
     for init, ours in tests.items():
         for lr in ours if ours is not theirs else ():
@@ -131,10 +131,10 @@ def changes_of(wide: Verdicts, narrow: Verdicts, cell: Cell, margin: float) -> l
                     Change(cell, init, lr, in_wide, in_narrow, between(rise(*ours[lr]), rise(*theirs[lr]), among))
                 )
     changes = [change for change in changes if change.change.seeds]
-    adjusted = holm([change.interval.p_value for change in changes])
+    p_values = p_values_of({at: change.change for at, change in enumerate(changes)})
     return [
-        replace(change, verdict=OF_CHANGE[verdict(change.interval, p_value, margin, change.change.seeds)])
-        for change, p_value in zip(changes, adjusted, strict=True)
+        replace(change, verdict=OF_LEVEL[verdict(change.interval, p_values[at], margin, change.change.seeds)])
+        for at, change in enumerate(changes)
     ]
 
 
@@ -143,12 +143,12 @@ def _tests(wide: Verdicts, narrow: Verdicts, cell: Cell, init: str) -> dict[floa
 
     Last, None for best rates, if each lies inside the rates tried.
     """
-    both = [runs_of(each.study, cell, init, each.rows) for each in (wide, narrow)]
-    by_rate = [{runs.lr: runs.test for runs in method.rates} for method in both]
+    both = [each.runs[cell, init] for each in (wide, narrow)]
+    by_rate = [{runs.at.lr: runs.test for runs in method.rates} for method in both]
     tests: dict[float | None, tuple[np.ndarray, ...]] = {
         lr: tuple(each[lr] for each in by_rate) for lr in sorted(by_rate[0].keys() & by_rate[1].keys())
     }
-    at_best = tuple(each.at_best.test for each in both if each.at_best and each.chosen and each.chosen.is_inside)
+    at_best = tuple(each.at_best.test for each in both if each.at_best and each.is_inside)
     return tests | {None: at_best} if len(at_best) == len(both) else tests
 
 

@@ -1,8 +1,9 @@
-"""How claims read what a study compares with its reference: what a method has otherwise, and what that is worth."""
+"""The findings on methods beside the reference of their study: what they are worth, and what they forget."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from olora_viz.machine.wording import and_
@@ -10,21 +11,27 @@ from olora_viz.studies.choices import RECIPE, SEVERAL, differing
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
+    NOT_MEASURED,
     OF_VERDICT,
+    WITHIN,
     Bar,
     Finding,
     counted,
     ends,
+    level_means,
     level_within,
     not_measured,
     over_compared,
     over_of,
+    ratio_of,
     together,
+    where,
 )
 from olora_viz.studies.claims.evidence import REFERENCE
 from olora_viz.studies.difference import Difference
+from olora_viz.studies.forgetting import EQUAL_LEARNING, WAYS, Compared
 from olora_viz.studies.method import lane_of, method_name
-from olora_viz.studies.statistics import LEVEL, UNDECIDED, Interval
+from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, UNDECIDED, Interval
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
@@ -143,3 +150,88 @@ def finding_beside(
         unit=f"test loss minus {reference}'s, nats",
         seeds=study.seeds,
     )
+
+
+def without_drift(verdicts: Verdicts) -> Finding | None:
+    """Return that a claim was not measured, if the study has no text to keep."""
+    if any(each.forgotten for each in verdicts.each):
+        return None
+    return not_measured("the study has no text to keep, on which forgetting is measured: run one with --keep FILE")
+
+
+def finding_on_forgetting(
+    verdicts: Verdicts,
+    drifts: Sequence[Compared],
+    proposition: str,
+    judge: Callable[[Compared], str],
+    ways: Sequence[str] = WAYS,
+    *,
+    first: str = "",
+    last: str = "",
+    more_parts: Sequence[str] = (),
+    numbers: Mapping[str, float | Interval] | None = None,
+) -> Finding:
+    """Return the finding on a claim about what methods forget.
+
+    Where a study runs its rates with fewer seeds than decide anything, equal learning is not measured.
+
+    Args:
+        drifts: the comparisons of all methods in every cell and way.
+        proposition: what is judged, a clause.
+        judge: gives the verdict on the claim from a comparison.
+        ways: those that decide; the others stand beside them.
+        first, last: further sentences.
+        more_parts: further verdicts on the claim.
+        numbers: further ones.
+    """
+    if not drifts:
+        return not_measured("the methods that it compares have not run yet")
+    study, reference = verdicts.study, method_name(verdicts.study.reference)
+    ratios: dict[tuple[str, str], Interval] = {}
+    by_init, over = [], ""
+    for init in dict.fromkeys(each.method for each in drifts):
+        of_ways = []
+        for way in WAYS:
+            known = [each.logs for each in drifts if (each.method, each.way) == (init, way) and each.logs.seeds > 1]
+            if known:
+                gaps = [logs.gap[:, 0] for logs in known]
+                ratio = ratio_of(over_compared(known))
+                over_these, ratios[init, way] = over_of(gaps), ratio
+                over = over or over_these
+                others = f", {over_these}" if over_these != over else ""
+                of_ways.append(f"{ratio.mean:.3g} {way} ({ratio.low:.3g} to {ratio.high:.3g}{others})")
+        by_init += [f"{method_name(init)} {', '.join(of_ways)}"] if of_ways else []
+    multiples = f"Drift as a multiple of {reference}'s (95% over {over}): {'; '.join(by_init)}." if by_init else ""
+    sentences = [first, multiples]
+    few = study.first_seeds < LEAST_SEEDS
+    parts = {
+        way: [NOT_MEASURED if few and way == EQUAL_LEARNING else judge(each) for each in drifts if each.way == way]
+        for way in ways
+    }
+    judged = "; ".join(f"{way} {counted(words, 'comparison')}" for way, words in parts.items())
+    every = [*chain(*parts.values())]
+    sentences += [f"{proposition}: {judged}.", level_means(every, f"{WITHIN} of {reference}'s drift").strip(), last]
+    reasons = dict.fromkeys(_place(study, each) for each in drifts if each.why)
+    sentences += [f"Not decided: {'; '.join(reasons)}."] if reasons else []
+    return Finding(
+        verdict=together([*more_parts, *every]),
+        words=" ".join(filter(None, sentences)),
+        numbers={
+            "cells": len(study.cells()),
+            **(numbers or {}),
+            **{f"times_{init}_{way.replace(' ', '_')}": ratio for (init, way), ratio in ratios.items()},
+        },
+        seeds=study.seeds,
+        bars=tuple(
+            Bar.of(f"{method_name(init)}, {way.removeprefix('at ')}", ratio)
+            for (init, way), ratio in sorted(ratios.items(), key=lambda entry: WAYS.index(entry[0][1]))
+        ),
+        unit=f"times {reference}'s drift",
+        over=over,
+    )
+
+
+def _place(study: Study, each: Compared) -> str:
+    """Return why nothing is decided, and in which cell."""
+    place = where(study, each.cell)
+    return f"{each.why} ({place})" if place else each.why

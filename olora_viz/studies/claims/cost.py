@@ -10,7 +10,6 @@ from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
     OLORA_PAPER,
-    RATIO,
     WITHIN,
     Bar,
     Claim,
@@ -21,7 +20,7 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import Costs
-from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN
+from olora_viz.studies.statistics import LEVEL, LEVEL_LOG_RATIO, LEVEL_WITHIN
 
 MOST_STEPS = 10
 """A start that takes as long as more steps, beyond LoRA's, costs more: a tenth of 100 steps."""
@@ -29,10 +28,10 @@ MOST_STEPS = 10
 
 def judge(costs: Costs) -> Finding:
     """Judge time and memory per step by their ratios; the start only if it is long."""
-    verdict, log_ratio = judged(np.log(costs.step[:, 1] / costs.step[:, 0]), RATIO)
+    verdict, log_ratio = judged(np.log(costs.step[:, 1] / costs.step[:, 0]), LEVEL_LOG_RATIO)
     in_time = HOLDS if verdict == LEVEL else verdict
     memory, trained = (ours / theirs for theirs, ours in (costs.peak, costs.trained))
-    in_memory = HOLDS if math.log(max(memory, trained)) < RATIO else FAILS
+    in_memory = HOLDS if math.log(max(memory, trained)) < LEVEL_LOG_RATIO else FAILS
     start, step = np.median(costs.start, axis=0), float(np.median(costs.step[:, 0]))
     worth = float(start[1] - start[0]) / step
     long = [FAILS] if worth > MOST_STEPS else []

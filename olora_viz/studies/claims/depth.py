@@ -8,7 +8,6 @@ import numpy as np
 
 from olora_viz.studies.claims.claim import (
     OLORA_PAPER,
-    RATIO,
     WITHIN,
     Bar,
     Claim,
@@ -20,7 +19,7 @@ from olora_viz.studies.claims.claim import (
     ratio_of,
 )
 from olora_viz.studies.claims.evidence import Depth
-from olora_viz.studies.statistics import LEVEL_WITHIN, t_interval
+from olora_viz.studies.statistics import LEVEL_LOG_RATIO, LEVEL_WITHIN, t_interval
 
 
 def judge(gradients: Depth) -> Finding:
@@ -36,7 +35,7 @@ def judge(gradients: Depth) -> Finding:
         return not_measured("the model has one block: there is no depth")
     logs = np.log(gradients.norms)
     by_start = np.mean([np.ptp(logs[..., places], axis=-1) for places in several], axis=0)
-    verdict, interval = judged(by_start[:, 1] - by_start[:, 0], RATIO)
+    verdict, interval = judged(by_start[:, 1] - by_start[:, 0], LEVEL_LOG_RATIO)
     starts = [ratio_of(t_interval(of_start)) for of_start in by_start.T]
     lora, ours = (start.mean for start in starts)
     ratio = ratio_of(interval)

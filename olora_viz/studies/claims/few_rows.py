@@ -10,12 +10,13 @@ from typing import NamedTuple
 from olora_viz.machine.wording import and_
 from olora_viz.studies.axes import in_words
 from olora_viz.studies.claims.beside import at_best, finding_of_means, standing
-from olora_viz.studies.claims.claim import OF_VERDICT, Claim, Finding, OnStudy, level_within, not_measured, together
-from olora_viz.studies.difference import Difference, difference, runs_of
+from olora_viz.studies.claims.claim import OF_VERDICT, Claim, Finding, level_within, not_measured, on_study, together
+from olora_viz.studies.deciding import order, p_values_of
+from olora_viz.studies.difference import Difference, difference
 from olora_viz.studies.method import method_name
-from olora_viz.studies.statistics import UNDECIDED, holm
+from olora_viz.studies.statistics import UNDECIDED
 from olora_viz.studies.study import Cell, Study
-from olora_viz.studies.verdicts import Verdicts, order
+from olora_viz.studies.verdicts import Verdicts
 
 
 class Pair(NamedTuple):
@@ -73,16 +74,16 @@ def _cells(study: Study, few: int | None, many: int | None) -> Iterator[tuple[Ce
 
 def _pairs(verdicts: Verdicts, few: Cell, many: Cell) -> Iterator[Pair]:
     """Compare all methods in two cells; their p-values are adjusted together (Holm)."""
-    study, rows = verdicts.study, verdicts.rows
-    runs = [{method: runs_of(study, cell, method, rows) for method in study.compare} for cell in (few, many)]
+    study = verdicts.study
+    runs = [{method: verdicts.runs[cell, method] for method in study.compare} for cell in (few, many)]
     every = [of_method for of_cell in runs for of_method in of_cell.values()]
     gaps = {method: difference(runs[0][method], runs[1][method], every) for method in study.compare}
-    adjusted = holm([gap.interval.p_value for gap in gaps.values()])
+    p_values = p_values_of(gaps)
     margin = max(each.margin for cell in (few, many) for each in verdicts.of(cell))
     examples = min(verdicts.test_examples(cell) for cell in (few, many))
-    for (method, gap), p_value in zip(gaps.items(), adjusted, strict=True):
-        inside = all(chosen and chosen.is_inside for chosen in (of_cell[method].chosen for of_cell in runs))
-        word = order(gap, p_value, margin, examples) if inside else UNDECIDED
+    for method, gap in gaps.items():
+        inside = all(of_cell[method].is_inside for of_cell in runs)
+        word = order(gap, p_values[method], margin, examples) if inside else UNDECIDED
         yield Pair(method, gap, margin, OF_VERDICT[word])
 
 
@@ -95,5 +96,5 @@ CLAIM = Claim(
         "The test loss of each method on the fewest rows of a study minus that on the most, after as many updates, "
         "each at its best rate, paired by seed and test example; its interval repeats the choice of both rates."
     ),
-    judge=OnStudy(lambda _, verdicts: judge(verdicts), methods=()),
+    judge=on_study(judge, ()),
 )

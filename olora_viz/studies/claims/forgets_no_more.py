@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from olora_viz.studies.claims.beside import finding_on_forgetting, without_drift
 from olora_viz.studies.claims.claim import FAILS, HOLDS, OLORA_PAPER, Claim, Finding, on_study
 from olora_viz.studies.claims.evidence import OURS
-from olora_viz.studies.claims.forgetting import Compared, compared, finding_of, without_drift
+from olora_viz.studies.forgetting import Compared, compared
 from olora_viz.studies.statistics import LEVEL_WITHIN, UNDECIDED, WORSE
 from olora_viz.studies.verdicts import Verdicts
 
@@ -13,7 +14,7 @@ def judge(verdicts: Verdicts) -> Finding:
     """Judge that the drift is no larger at one rate, at best rates and at equal learning, in every cell."""
     if lacking := without_drift(verdicts):
         return lacking
-    return finding_of(
+    return finding_on_forgetting(
         verdicts, compared(verdicts, [OURS]), "That OLoRA forgets no more", no_more,
         last=f"No more means that the whole interval lies below {LEVEL_WITHIN:g} times.",
     )  # fmt: skip

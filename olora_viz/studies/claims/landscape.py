@@ -9,7 +9,6 @@ import numpy as np
 from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
     OLORA_PAPER,
-    RATIO,
     WITHIN,
     Bar,
     Claim,
@@ -20,7 +19,7 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import Landscape
-from olora_viz.studies.statistics import LEVEL_WITHIN, UNKNOWN, Interval, t_interval
+from olora_viz.studies.statistics import LEVEL_LOG_RATIO, LEVEL_WITHIN, UNKNOWN, Interval, t_interval
 
 
 def judge(curvature: Landscape) -> Finding:
@@ -56,7 +55,7 @@ def _compared(values: np.ndarray) -> tuple[str, Interval]:
     """Judge that OLoRA's positive numbers are smaller than LoRA's, by their ratio."""
     if not (np.isfinite(values) & (values > 0)).all():
         return NOT_MEASURED, UNKNOWN
-    return judged(np.log(values[:, 1] / values[:, 0]), RATIO)
+    return judged(np.log(values[:, 1] / values[:, 0]), LEVEL_LOG_RATIO)
 
 
 def _times(log: Interval, verdict: str = "") -> str:

@@ -27,7 +27,6 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
-from olora_viz.studies.difference import runs_of
 from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import verdict
 from olora_viz.studies.study import Cell
@@ -101,10 +100,10 @@ def rise_of(small: Verdicts, large: Verdicts, init: str, cell: Cell) -> Float[np
     """
     losses = []
     for verdicts in (small, large):
-        if not verdicts.has_run(cell, init):
+        if init not in verdicts.study.compare or not verdicts.has_run(cell, init):
             return None
-        runs = runs_of(verdicts.study, cell, init, verdicts.rows)
-        if runs.at_best is None or runs.chosen is None or not runs.chosen.is_inside:
+        runs = verdicts.runs[cell, init]
+        if runs.at_best is None or not runs.is_inside:
             return np.empty((0, 0))
         losses.append(runs.at_best.test)
     return rise(*losses)

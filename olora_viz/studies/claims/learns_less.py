@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from olora_viz.studies.claims.beside import finding_on_forgetting, without_drift
 from olora_viz.studies.claims.claim import (
     OF_VERDICT,
     OF_WORSE,
     Claim,
     Finding,
-    OnStudy,
     counted,
     ends,
     level_within,
+    on_study,
     over_compared,
     over_of,
 )
 from olora_viz.studies.claims.evidence import FULL
-from olora_viz.studies.claims.forgetting import BEST_RATES, compared, finding_of, without_drift
+from olora_viz.studies.forgetting import BEST_RATES, compared
 from olora_viz.studies.method import method_name
 from olora_viz.studies.verdicts import Verdicts
 
@@ -32,7 +33,7 @@ def judge(verdicts: Verdicts) -> Finding:
     known = [each.difference for each in of_full if each.seeds > 1]
     mean, gaps = over_compared(known) if known else None, [each.gap for each in known]
     loss = f"its test loss minus LoRA's is {mean.mean:+.3g} nats ({ends(mean, over_of(gaps))}); " if mean else ""
-    return finding_of(
+    return finding_on_forgetting(
         verdicts,
         compared(verdicts, [FULL]),
         "That LoRA forgets less",
@@ -57,5 +58,5 @@ CLAIM = Claim(
         "loss, and the ratio of both methods' drift, KL(base‖lane) on a text to keep, by seed. The ratios at one rate "
         "and at equal learning stand beside it."
     ),
-    judge=OnStudy(lambda _, verdicts: judge(verdicts), methods=(FULL,)),
+    judge=on_study(judge, (FULL,)),
 )

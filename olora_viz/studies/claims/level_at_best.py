@@ -11,6 +11,7 @@ from jaxtyping import Float
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
+    OF_LEVEL,
     RATE_MATTERS,
     WITHIN,
     Bar,
@@ -29,15 +30,12 @@ from olora_viz.studies.claims.evidence import Sharpness
 from olora_viz.studies.method import method_name
 from olora_viz.studies.rows import values_of
 from olora_viz.studies.search import best
-from olora_viz.studies.statistics import BETTER, ERROR, LEVEL, LEVEL_WITHIN, RESAMPLES, UNDECIDED, WORSE, Interval
+from olora_viz.studies.statistics import ERROR, LEVEL_WITHIN, RESAMPLES, UNDECIDED, Interval
 from olora_viz.studies.verdicts import Verdicts
 
 FLAT_SLOPE = math.log(LEVEL_WITHIN) / math.log(10)
 """A best rate does not depend on λ_max if it changes by less than `LEVEL_WITHIN` per factor of ten: the largest
 absolute exponent."""
-
-OF_LEVEL = {LEVEL: HOLDS, BETTER: FAILS, WORSE: FAILS, UNDECIDED: UNDECIDED}
-"""The verdict on the claim that a method is level with the reference."""
 
 
 def judge(verdicts: Verdicts, sharpness: Sharpness) -> Finding:
@@ -97,7 +95,7 @@ def by_method(verdicts: Verdicts, sharpness: Sharpness) -> dict[str, tuple[float
         logs = []
         for cell in study.cells():
             pair = init, study.reference
-            rates = [chosen.lr for each in pair if (chosen := best(study, cell, each, valid)) and chosen.is_inside]
+            rates = [chosen.at.lr for each in pair if (chosen := best(study, cell, each, valid)) and chosen.is_inside]
             ours, theirs = (sharpness[cell][each] for each in pair)
             if len(rates) == 2 and min(*ours, *theirs) > 0:
                 logs.append((np.log(ours / theirs).mean(), math.log(rates[0] / rates[1])))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from olora_viz.machine.wording import and_
-from olora_viz.studies.claims.claim import OF_VERDICT, WITHIN, Claim, Finding, OnStudy, not_measured
+from olora_viz.studies.claims.beside import finding_on_forgetting, without_drift
+from olora_viz.studies.claims.claim import OF_VERDICT, WITHIN, Claim, Finding, not_measured, on_study
 from olora_viz.studies.claims.evidence import REFERENCE
-from olora_viz.studies.claims.forgetting import compared, finding_of, without_drift
+from olora_viz.studies.forgetting import compared
 from olora_viz.studies.method import method_name
 from olora_viz.studies.verdicts import Verdicts
 
@@ -25,7 +26,7 @@ def judge(verdicts: Verdicts) -> Finding:
     if lacking := without_drift(verdicts):
         return lacking
     forget = f"forget{'s' * (len(inits) == 1)} less"
-    return finding_of(
+    return finding_on_forgetting(
         verdicts, compared(verdicts, inits), f"That {and_([method_name(init) for init in inits])} {forget}",
         lambda each: OF_VERDICT[each.verdict],
     )  # fmt: skip
@@ -41,5 +42,5 @@ CLAIM = Claim(
         "with the lowest validation loss over all methods, each at its best rate, and each where it has learned as "
         f"much as LoRA at its best rate. Level: the whole interval lies {WITHIN}."
     ),
-    judge=OnStudy(lambda _, verdicts: judge(verdicts), methods=()),
+    judge=on_study(judge, ()),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from olora_viz.studies.claims.beside import choice_of, finding_beside
-from olora_viz.studies.claims.claim import FAILS, HOLDS, Claim, Finding, OnStudy
+from olora_viz.studies.claims.claim import FAILS, HOLDS, Claim, Finding, on_study
 from olora_viz.studies.method import lane_of
 from olora_viz.studies.statistics import UNDECIDED, WORSE
 from olora_viz.studies.verdicts import Verdict, Verdicts
@@ -48,5 +48,5 @@ CLAIM = Claim(
         "its best rate. It holds in a cell where one of the blocks tried is level with LoRA or better, and fails "
         "where each is worse."
     ),
-    judge=OnStudy(lambda _, verdicts: judge(verdicts), methods=()),
+    judge=on_study(judge, ()),
 )

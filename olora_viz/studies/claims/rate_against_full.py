@@ -26,7 +26,7 @@ from olora_viz.studies.claims.claim import (
     together,
     where,
 )
-from olora_viz.studies.claims.evidence import FULL, REFERENCE
+from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
 from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import UNDECIDED, Interval
 from olora_viz.studies.study import Cell
@@ -100,5 +100,5 @@ CLAIM = Claim(
         "The ratio of each seed's best rates, by validation loss, in a study with full fine-tuning "
         "of the same layers: about ten if the interval of its geometric mean lies within 5 and 20."
     ),
-    judge=on_study(judge, FULL),
+    judge=on_study(judge, (OURS, FULL)),
 )

@@ -22,7 +22,7 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
-from olora_viz.studies.difference import Difference, between, runs_of
+from olora_viz.studies.difference import Difference, between
 from olora_viz.studies.statistics import Interval, verdict
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts
@@ -64,7 +64,7 @@ def more_at_the_lower(verdicts: Verdicts, low: Cell, high: Cell) -> Difference:
     """Return by how much OLoRA gains more at the lower rank: by how much its test loss rises more to the higher."""
     rises = {}
     for init in verdicts.study.compare:
-        at_low, at_high = (runs_of(verdicts.study, cell, init, verdicts.rows).at_best for cell in (low, high))
+        at_low, at_high = (verdicts.runs[cell, init].at_best for cell in (low, high))
         if at_low and at_high:
             rises[init] = rise(at_low.test, at_high.test)
     return between(rises[OURS], rises[REFERENCE], list(rises.values()))

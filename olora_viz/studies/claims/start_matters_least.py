@@ -13,11 +13,11 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
-    OnStudy,
     counted,
     ends,
     level_within,
     not_measured,
+    on_study,
     together,
 )
 from olora_viz.studies.method import method_name
@@ -113,5 +113,5 @@ CLAIM = Claim(
         "better or worse; it fails if a start is better or worse and all other choices are level; it is mixed if both "
         "matter or neither does, and undecided if a start, or all other choices, are."
     ),
-    judge=OnStudy(lambda _, verdicts: judge(verdicts), methods=()),
+    judge=on_study(judge, ()),
 )

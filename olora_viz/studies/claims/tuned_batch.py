@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.studies.claims.beside import finding_beside
-from olora_viz.studies.claims.claim import FAILS, HOLDS, Claim, Finding, OnStudy, counted, not_measured, together
+from olora_viz.studies.claims.claim import FAILS, HOLDS, Claim, Finding, counted, not_measured, on_study, together
 from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.studies.verdicts import Verdict, Verdicts, verdicts_of
@@ -49,5 +49,5 @@ CLAIM = Claim(
         "Paired differences in test loss in every cell of a study that tunes batch size and rate, each method at its "
         "best of both. It holds where PiSSA and MiLoRA are level with LoRA or worse, and fails where one is better."
     ),
-    judge=OnStudy(lambda _, verdicts: judge(verdicts), methods=()),
+    judge=on_study(judge, ()),
 )
