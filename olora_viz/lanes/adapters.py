@@ -281,7 +281,7 @@ class Lanes:
         return self._passes.running(slice(k, k + 1))
 
     def off(self) -> AbstractContextManager[None]:
-        """Run the untouched base model, on plain batches."""
+        """Run the base model, on plain batches: by the products of lanes, so up to rounding as without them."""
         return self._passes.running(None)
 
     def detach(self) -> nn.Module:

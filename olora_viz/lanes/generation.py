@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.groups import by_group, on_a_core
+from olora_viz.lanes.groups import as_base, by_group
 from olora_viz.lanes.memory import PassCost, known_cost
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import pass_limit
@@ -187,16 +187,12 @@ def _continued(
 
     words, all_asked = "generating answers", 1 + lanes.count
 
-    def of_base(tell: Progress) -> list[list[int]]:
-        with lanes.apart(None):
-            return answered(1, lambda part: tell(part / all_asked, words))[0]
-
     def of_lanes(rows: slice, _: Tensor, tell: Progress) -> list[list[list[int]]]:
         return answered(rows.stop - rows.start, lambda part: tell(part, words))
 
     bytes_each = cost.bytes(Size(together, longest, together))
     with quiet():  # here as well, since the threads of groups would restore each other's settings
-        base = on_a_core(lanes.plan, of_base, progress)
+        (base,) = as_base(lanes, lambda tell: answered(1, lambda part: tell(part / all_asked, words)), progress)
         groups = by_group(
             lanes, bytes_each, of_lanes, lambda part, _: progress((1 + part * lanes.count) / all_asked, words)
         )

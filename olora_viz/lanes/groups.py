@@ -103,6 +103,16 @@ def on_a_core(plan: AdapterPlan, call: Call[R], progress: Progress | None = None
     return result
 
 
+def as_base(lanes: Lanes, call: Call[R], progress: Progress | None = None) -> R:
+    """Return the result of a call, see `on_a_core`, in which the model runs without lanes."""
+
+    def without_lanes(tell: Progress) -> R:
+        with lanes.apart(None):
+            return call(tell)
+
+    return on_a_core(lanes.plan, without_lanes, progress)
+
+
 def by_group(
     lanes: Lanes,
     bytes_each: float,

@@ -5,15 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from olora_viz.lanes.lane import Lane
+from olora_viz.machine.products import product
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,8 @@ class LaneLinear(torch.autograd.Function):
         ctx.save_for_backward(X, W, A, B, s, Z)
         ctx.start = start
         if _is_short(X):
-            added = torch.bmm(Z, up.mT).flatten(0, 1)
-            return _rounded_once(added, X.flatten(0, -2), W, bias).view(*X.shape[:-1], -1)
-        Y = _product(X, W, bias)
+            return product(X, W, bias, torch.bmm(Z, up.mT).view(*X.shape[:-1], -1))
+        Y = product(X, W, bias)
         _by_lane(Y, A).baddbmm_(Z, up.mT)
         return Y
 
@@ -129,9 +126,9 @@ class LaneLinear(torch.autograd.Function):
         dX = None
         if ctx.needs_input_grad[0]:
             if _is_short(X):
-                dX = torch.bmm(U, down).flatten(0, 1).addmm_(dY.flatten(0, -2), W).view(X.shape)
+                dX = product(dY, W.mT, added=torch.bmm(U, down).view(X.shape))
             else:
-                dX = _input_gradient(dY, W).view(X_lanes.shape).baddbmm_(U, down).view(X.shape)
+                dX = product(dY, W.mT).view(X_lanes.shape).baddbmm_(U, down).view(X.shape)
         # dY·sB: the columns of `up` that belong together, s(B − B⁰) and sB⁰, add up to sB.
         dY_sB = U if U.shape[-1] == r else U[..., :r] + U[..., r:]
         dA = torch.bmm(dY_sB.mT, X_lanes).to(A.dtype)
@@ -147,119 +144,24 @@ def _is_short(X: Tensor) -> bool:
     return X.dtype.itemsize == 2
 
 
-def _rounded_once(added: Tensor, X: Tensor, W: Tensor, bias: Tensor | None) -> Tensor:
-    """Return X Wᵀ + bias + `added` (n, out) without a graph: the library adds before it rounds.
-
-    Where `added` is zero, it has the bits of `F.linear`.
-    """
-    if bias is None:
-        return added.addmm_(X, W.mT)
-    if X.device.type == "cpu" and _has_onednn(X.dtype):
-        return _by_onednn(X, W, bias, added)
-    return F.linear(X, W, bias).add_(added)  # rounded twice: a product takes either bias or `added`
-
-
-def _product(X: Tensor, W: Tensor, bias: Tensor | None) -> Tensor:
-    """Return X Wᵀ + bias (…, out) without a graph, with the bits of `F.linear`."""
-    out, terms = W.shape
-    rows = X.numel() // max(terms, 1)
-    width = 0
-    if bias is None and min(rows / torch.get_num_threads(), out) >= LEAST_ROWS and _suits_onednn(X, W):
-        width = block_of(terms)
-    # A product of several blocks reads and writes all of Y for each; where Y is wide, that takes the time it saves.
-    return _in_blocks(X, W, width) if width and (width == terms or out <= terms) else F.linear(X, W, bias)
-
-
-def _in_blocks(X: Tensor, W: Tensor, width: int) -> Tensor:
-    """Return X Wᵀ by oneDNN, the sum of the products of so many columns each."""
-    Y = None
-    for columns in zip(X.split(width, -1), W.split(width, -1), strict=True):
-        Y = _by_onednn(*columns, added=Y)
-    assert Y is not None
-    return Y
-
-
-def _by_onednn(X: Tensor, W: Tensor, bias: Tensor | None = None, added: Tensor | None = None) -> Tensor:
-    """Return X Wᵀ + bias + `added` without a graph."""
-    product, X, W = torch.ops.mkldnn._linear_pointwise, X.contiguous(), W if _is_dense(W) else W.contiguous()
-    return product(X, W, bias, "none", [], "") if added is None else product.binary(X, added, W, bias, "add")
-
-
-def _is_dense(W: Tensor) -> bool:
-    """Whether oneDNN has fast code for such a matrix."""
-    return W.is_contiguous() or W.mT.is_contiguous()
-
-
-def _suits_onednn(X: Tensor, W: Tensor) -> bool:
-    """Whether oneDNN computes X Wᵀ faster than MKL, which `F.linear` calls."""
-    return X.device.type == "cpu" and X.dtype == torch.float32 and X.numel() > 0 and _is_dense(W) and _mkl_is_slow()
-
-
-@cache
-def _mkl_is_slow() -> bool:
-    """Whether MKL leaves AVX-512 unused, and half of the speed: on processors that are not Intel's."""
-    about = Path("/proc/cpuinfo")
-    return (
-        torch.backends.cpu.get_cpu_capability() == "AVX512"
-        and torch.backends.mkl.is_available()
-        and about.exists()
-        and "GenuineIntel" not in about.read_text()
-        and _has_onednn(torch.float32)
-    )
-
-
-@cache
-def _has_onednn(dtype: torch.dtype) -> bool:
-    """Whether this version of torch has the product, which is not part of its public names, on this processor."""
-    ones = torch.ones(2, 2, dtype=dtype)
-    try:
-        return torch.equal(_by_onednn(ones, ones, ones[0], ones), ones @ ones + 2)
-    except (AttributeError, RuntimeError, TypeError):
-        return False
-
-
-LEAST_ROWS = 16
-"""Rows of a thread, and outputs, from which either library adds up in the same way, whatever their number: MKL has
-other code below 4 rows and below 12 outputs."""
-
-
-@cache
-def block_of(terms: int) -> int:
-    """Return the number of columns for which `_in_blocks` has the bits of `F.linear`, 0 if none is found.
-
-    So a lane starts as the base model bit for bit. MKL adds up blocks of 192 columns, or halves where two remain.
-    """
-    if not _mkl_is_slow():
-        return 0
-    seeded = torch.Generator().manual_seed(0)
-    X, W = (torch.randn(rows, terms, generator=seeded) for rows in (LEAST_ROWS * torch.get_num_threads(), 64))
-    widths = (terms, 192, max(terms // 2, 1))
-    return next((width for width in widths if torch.equal(_in_blocks(X, W, width), F.linear(X, W))), 0)
-
-
 class FrozenLinear(torch.autograd.Function):
-    """The output Y of a layer without adapters, whose gradient at the input X is computed as that of `LaneLinear`.
+    """A layer without adapters, X Wᵀ + bias, computed as `LaneLinear` computes it, as is the gradient of X.
 
-    So a lane that leaves out a layer has the bits of a race in which all lanes leave it out. Twice differentiable.
+    So a lane starts as the base model bit for bit, and one that leaves out a layer has the bits of a race in which all
+    lanes leave it out. Twice differentiable.
     """
 
     @staticmethod
-    def forward(ctx: Any, X: Tensor, W: Tensor, Y: Tensor) -> Tensor:
-        """Return Y, in a graph of its own."""
+    def forward(ctx: Any, X: Tensor, W: Tensor, bias: Tensor | None) -> Tensor:
+        """Multiply."""
         ctx.save_for_backward(W)
-        return Y.view_as(Y)
+        return product(X, W, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of X."""
-        return _input_gradient(grads[0], *ctx.saved_tensors), None, None
-
-
-def _input_gradient(dY: Tensor, W: Tensor) -> Tensor:
-    """Return the gradient dY W at the input of a layer."""
-    if torch.is_grad_enabled() or not _suits_onednn(dY, W.mT):  # oneDNN's product has no graph
-        return dY @ W
-    return _by_onednn(dY, W.mT)
+        (W,) = ctx.saved_tensors
+        return product(grads[0], W.mT), None, None
 
 
 def add_dense(Y: Tensor, X: Tensor, W: Tensor, bias: Tensor | None, A: Tensor, dense: Sequence[int]) -> Tensor:
@@ -276,8 +178,7 @@ def add_dense(Y: Tensor, X: Tensor, W: Tensor, bias: Tensor | None, A: Tensor, d
     by_lane = _by_lane(Y, A).index_add(0, rows, moved)
     if _is_short(X):
         with torch.no_grad():  # not through a view, whose place in the graph would be lost
-            once = _rounded_once(moved.flatten(0, 1).clone(), inputs.flatten(0, 1), W, bias)
-            by_lane[rows] = once.view(moved.shape)
+            by_lane[rows] = product(inputs, W, bias, moved.clone())
     return by_lane.view(Y.shape)
 
 

@@ -1,4 +1,4 @@
-"""AdamW on the rows of theta, with the settings of each lane, and finite updates."""
+"""AdamW on the rows of theta, with the settings of each lane, finite updates, and the rows that were best."""
 
 from __future__ import annotations
 
@@ -227,3 +227,61 @@ def _group(part: _Part, lane: Lane) -> dict[str, Any]:
         "betas": (lane.beta1, lane.beta2),
         "weight_decay": lane.weight_decay,
     }
+
+
+BEST = "best_theta"
+"""The parameters at the best evaluations, among the tensors of a checkpoint."""
+
+
+class BestAdapters:
+    """Rows of `theta` (K, P) at the lanes' best evaluations; it is changed in place.
+
+    At the end of a race, `show` puts them there in place of those of the last step; `hide` undoes it. Either may be
+    cut short and called again. The best evaluation of a lane may be that of the last step, whose rows need not be
+    kept.
+    """
+
+    def __init__(self, theta: Tensor) -> None:
+        self._theta, self._best = theta.detach(), theta.detach().clone()
+        self._last: tuple[Tensor, Tensor] | None = None
+        """While best rows are shown: which ones, and those of the last step."""
+        self._is_shown = False
+
+    def keep(self, lanes: np.ndarray) -> None:
+        """Keep the present rows of some lanes, (K,) bool."""
+        rows = self._mask(lanes)
+        self._best[rows] = self._theta[rows]
+
+    def show(self, lanes: np.ndarray) -> None:
+        """Put the kept rows of some lanes, (K,) bool, into `theta`."""
+        if self._last is None:
+            rows = self._mask(lanes)
+            self._last = rows, self._theta[rows]
+        if not self._is_shown:
+            rows, _ = self._last
+            self._theta[rows] = self._best[rows]
+            self._is_shown = True
+
+    def hide(self) -> None:
+        """Put the rows of the last step back."""
+        self._is_shown = False
+        if self._last is not None:
+            rows, of_last = self._last
+            self._theta[rows] = of_last
+            self._last = None
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return the rows of the last step and the kept ones, on the CPU."""
+        theta, best = self._theta.cpu().clone(), self._best.cpu().clone()
+        if self._last is not None:
+            rows, of_last = self._last
+            theta[rows.cpu()] = of_last.cpu()
+        return {"theta": theta, BEST: best}
+
+    def restore(self, best: Tensor) -> None:
+        """Restore the kept rows; `theta` has those of the last step."""
+        self._best.copy_(best)
+        self._last, self._is_shown = None, False
+
+    def _mask(self, lanes: np.ndarray) -> Tensor:
+        return torch.from_numpy(lanes).to(self._theta.device)

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from olora_viz.lanes.experts import UnrolledExperts, override, unrolled
 from olora_viz.lanes.layers import called_module, common_owner, is_linear, weight_of
-from olora_viz.lanes.linear import Dropout, FrozenLinear, LaneLinear, add_dense, block_of
+from olora_viz.lanes.linear import Dropout, FrozenLinear, LaneLinear, add_dense
 from olora_viz.lanes.plan import AdapterPlan, Factors
 from olora_viz.machine.files import reason
+from olora_viz.machine.products import product
 from olora_viz.tasks.losses import context_of
 
 
@@ -97,18 +98,22 @@ class Passes:
 
     def begin(self) -> None:
         """Override the forward of the layers, and of the experts that they are part of."""
-        layers = self._plan.layers
-        for _, columns in self._plan.shapes.values():
-            block_of(columns)  # here, not within a pass whose operations are counted
+        layers, one = self._plan.layers, next(self._plan.model.parameters()).new_ones(1, 1)
+        product(one, one)  # it asks about the machine here, not within a pass whose operations are counted
+        adapted = {id(layer) for layer in layers.values()}
+        others = {
+            path: (module, partial(_base, module))
+            for path, module in self._plan.model.named_modules()
+            if is_linear(module) and id(module) not in adapted and "forward" not in module.__dict__
+        }
         restore = override(
             {name: (layer, partial(self._layer, name)) for name, layer in layers.items()}
             | {path: (experts.module, partial(self._experts, experts)) for path, experts in unrolled(layers).items()}
+            | others
         )
         called = [called_module(*item) for item in layers.items()]
         hook = common_owner(self._plan.model, called).register_forward_pre_hook(self.split)
-        adapted = {id(layer) for layer in layers.values()}
-        others = [m for m in self._plan.model.modules() if is_linear(m) and id(m) not in adapted]
-        self._restore = [restore, hook.remove, *(m.register_forward_hook(_frozen).remove for m in others)]
+        self._restore = [restore, hook.remove]
 
     def end(self) -> None:
         """Restore the forward of every layer."""
@@ -181,14 +186,14 @@ class Passes:
     def _layer(self, name: str, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
         """Replace the forward of a layer with adapters."""
         now = self.current
+        layer: Any = self._plan.layers[name]
         if now.rows is None:
-            return original(X)
+            return _base(layer, original, X)
         K = now.rows.stop - now.rows.start
         if X.shape[0] % K:
             raise ValueError(f"with {K} lanes the model needs {K}·batch rows, lane after lane, not {X.shape[0]}")
         start = None if self._from_zero else now.start_views[name]
         s = self._scale[now.rows, None, None]
-        layer: Any = self._plan.layers[name]
         A, B = now.views[name]
         W, bias = weight_of(layer), layer.bias
         rank, rows_of_A = B.shape[2], A.shape[1]
@@ -209,12 +214,11 @@ class Passes:
         return experts.forward(rows.stop - rows.start, *given)
 
 
-def _frozen(layer: nn.Module, given: tuple[Tensor, ...], Y: Tensor) -> Tensor | None:
-    """Follow the forward of a layer without adapters, unless other lanes adapt it."""
-    is_own = "forward" not in layer.__dict__ and not any(p.requires_grad for p in layer.parameters())
-    if is_own and len(given) == 1 and given[0].requires_grad and torch.is_grad_enabled():
-        return FrozenLinear.apply(given[0], weight_of(layer), Y)
-    return None
+def _base(layer: Any, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
+    """Replace the forward of a layer without adapters, unless its weight or bias is trained."""
+    if any(each.requires_grad for each in (layer.weight, layer.bias) if each is not None):
+        return original(X)
+    return FrozenLinear.apply(X, weight_of(layer), layer.bias)
 
 
 TOKENS = 8

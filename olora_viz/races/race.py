@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.generation import Answer, Answers, ask, ask_own, covering
-from olora_viz.lanes.groups import on_a_core
+from olora_viz.lanes.groups import as_base
 from olora_viz.lanes.layers import worded
 from olora_viz.lanes.passes import EvalMode, bypassed_modules
 from olora_viz.machine.checks import check_whole, expect
@@ -26,13 +26,12 @@ from olora_viz.machine.tables import finite_or_none, folded
 from olora_viz.machine.wording import rounded
 from olora_viz.measures.catalogue import MEASURES, MeasureError, measured
 from olora_viz.measures.forgetting import Forgotten
-from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig, config_html
 from olora_viz.races.data import ModelCache, RaceData, check_pair, task_of
 from olora_viz.races.export import save
 from olora_viz.races.start import attach_lanes, text_at_start
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, results_html, statuses
-from olora_viz.races.trainer import RaceState, Trainer
+from olora_viz.races.trainer import RaceState, Reached, StepTransaction, Trainer
 from olora_viz.tasks import Batch
 from olora_viz.tasks.batches import Epochs
 from olora_viz.tasks.evaluation import Evaluation, Tested, figures_of
@@ -46,13 +45,6 @@ LONGEST_ANSWER = 40
 
 GRADIENT = "gradient"
 """Among the tensors of a snapshot: the gradient of a step whose evaluation was stopped."""
-
-FORGOTTEN = "forgotten"
-"""Among the tensors of a snapshot: the latest results on the text to keep."""
-
-SHORTER = "shorter_"
-"""How the names of the state begin from which a race of more steps goes on: that before the last evaluation, if this
-is made only because the race ends."""
 
 
 def race(
@@ -100,14 +92,11 @@ class Race(Iterator[Step]):
         baseline: held-out loss and accuracy of the base model, which every lane whose start keeps the model's function
             has at step 0.
         text: about the text to keep, with the results on it at step 0; None without one.
-        forgotten: the latest results of the lanes on it.
-        state: the clock and the state of every lane.
         trained: loss and gradients of the latest step, read by measurements; unset before the first.
         steps: the steps so far, in order, also for `steps_frame` and `plot_race`. None if it is not kept: in a race
             restored by `restore`, and in that of a run folder, which keeps them.
         in_step: whether some thread is computing a step right now.
         has_own_task: whether the task was passed to `race`.
-        torn: whether a step is halfway, so that parameters and clock may not belong together: only while one runs.
 
     Examples:
         >>> import olora_viz as ov
@@ -150,22 +139,19 @@ class Race(Iterator[Step]):
         self.model, self.tokenizer = model, tokenizer
         self.device = next(model.parameters()).device
         self._mode = EvalMode(model)
-        self.torn = self.in_step = self._closed = False
+        self.in_step = self._closed = False
         self._progress, self._held = OfLongWork(progress), HeldInterrupt()
-        try:
+        with ExitStack() as undoing:
+            undoing.callback(self._mode.close)
             bypassed = bypassed_modules(model, repr(name))
             data = RaceData(config, self.task, model, tokenizer, cache, name)
             self.epochs, config = config.epochs, config.with_steps(data.about_held_out.train)
-            attached = attach_lanes(config, model, bypassed, data, progress, resumed=resumed)
-            sizing, self._lanes, self.fair_rates = attached
-            self.config, self.data = sizing.config, sizing.data
-        except BaseException:
-            self._mode.close()
-            raise
-        self._lanes.after_detach = self._mode.close
-        self.in_parts = sizing.words
-        try:
-            self.baseline = self._of_base(self.go_on)
+            sizing, self._lanes, self.fair_rates = attach_lanes(
+                config, model, bypassed, data, progress, resumed=resumed
+            )
+            undoing.callback(self._lanes.detach)
+            self.config, self.data, self.in_parts = sizing.config, sizing.data, sizing.words
+            self.baseline = self._of_base(self._progress)
             if not np.isfinite(self.baseline.loss).all():
                 raise ValueError(
                     f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
@@ -174,22 +160,18 @@ class Race(Iterator[Step]):
             self._trainer = Trainer(self.config, self._lanes, self.data, sizing.footprint, self.baseline)
             results = self.baseline.repeated(self._lanes.count)
             if self._lanes.plan.unsubtracted:  # of lanes that do not keep the model's function
-                results = self._trainer.evaluate(self.go_on)
-            self.text, self.forgotten = text_at_start(
-                self.data, self._lanes, lambda: self._trainer.forgotten(self.go_on)
+                results = self._trainer.evaluate(self._progress)
+            self.text, forgotten = text_at_start(
+                self.data, self._lanes, lambda: self._trainer.forgotten(self._progress)
             )
-        except BaseException:
-            self._lanes.detach()
-            raise
-        self.state = RaceState.at_start(
-            results, follows_best=config.follows_best, forgotten=self.forgotten, limited=config.forget is not None
+            undoing.pop_all()
+        self._lanes.after_detach = self._mode.close
+        state = RaceState.at_start(
+            results, follows_best=config.follows_best, forgotten=forgotten, limited=config.forget is not None
         )
-        self._updated: Trained | None = None  # of a step whose evaluation is still to be made
-        self._shorter: RaceState | None = None
+        self._step = StepTransaction(self._trainer, Reached(state, forgotten))
         self._tested: Tested | None = None
         self.steps: list[Step] | None = []
-        self._unseen: Step | None = None  # complete, but its loop was interrupted
-        self._before: tuple[RaceState, Forgotten | None] | None = None  # the evaluation that is running
 
     def __iter__(self) -> Race:
         """A race is its own iterator: a second loop continues where the first one stopped."""
@@ -206,11 +188,11 @@ class Race(Iterator[Step]):
         Raises:
             ValueError: a registered measurement failed after this step; the next call continues.
         """
-        if self._unseen is None:
+        if self._step.now.unseen is None:
             if self.status != RACING:
                 self._mode.close()
                 raise StopIteration
-            self._make_whole()
+            self._undo()
             self.in_step = True
             try:
                 with HeldInterrupt() as self._held:
@@ -220,8 +202,8 @@ class Race(Iterator[Step]):
                     except BaseException:
                         torch.set_grad_enabled(computes_gradients)
                         activate()
-                        self.torn = True
-                        self._make_whole()
+                        self._step.torn = True
+                        self._undo()
                         raise
                 self._held.release()
             except StoppedEarlyError:
@@ -234,61 +216,53 @@ class Race(Iterator[Step]):
                 self.in_step = False
                 if self._closed:
                     self._mode.close()
-        step, self._unseen = self._unseen, None
+        step = self._step.now.unseen
+        self._step.commit(unseen=None)
         assert step is not None
         return step
 
     def _run_step(self) -> None:
-        """Make a step, in two parts that are recorded as a whole: the update, and what is measured after it."""
+        """Make a step: the update, unless it is made already, and what is measured after it."""
         self._mode.open()
-        self.torn = True
         trainer, number, began = self._trainer, self.done + 1, time.perf_counter()
+        state = self._step.begin()
         trainer.hide_best()
-        if self._updated is None:
-            trainer.keep_best(self.state, self.done)
-            state = self.state.copy()
+        if self._step.now.updated is None:
+            trainer.keep_best(state, self.done)
             updated = trainer.update(number, state)
             state.seconds += time.perf_counter() - began
-            # In one statement, within which no interrupt is handled.
-            self.state, self._updated, trainer.before = state, updated, None
-        assert self._updated is not None
-        began = time.perf_counter()
-        before = self._before = self.state, self.forgotten
-        self.state, after = self.state.copy(), before[0]
+            self._step.commit(state=state, updated=updated)
+            state, began = self._step.begin(), time.perf_counter()
+        after = self.state
+        self._step.stage(state=state)
         try:
-            measures = self._evaluated(number, self._updated)
+            measures = self._evaluated(number)
         except MeasureError:
-            self._updated, self._shorter, self._before, self.torn = None, self._if_shorter(after), None, False
+            self._step.commit(updated=None, shorter=self._if_shorter(after))
             raise
-        state = self.state
         state.seconds += time.perf_counter() - began
         step = Step(number, measures, state.seconds, state.tokens, statuses(state.out, early=state.early))
         if self.steps is not None:
             self.steps.append(step)
-        shorter = self._if_shorter(after)
-        self._updated, self._shorter, self._before, self._unseen, self.torn = None, shorter, None, step, False
+        self._step.commit(updated=None, shorter=self._if_shorter(after), unseen=step)
 
-    def _make_whole(self) -> None:
+    def _undo(self) -> None:
         """Undo what a step that was cut short has left; it may be cut short and called again."""
         if self.torn:
-            self._trainer.undo()
-            if self._updated is None:
-                self._lanes.theta.grad = None
-            if self._before is not None:
-                self.state, self.forgotten = self._before
+            self._step.undo()
             if self.steps is not None:
                 self.steps = [step for step in self.steps if step.step <= self.done]
-            self._before, self.torn = None, False
 
-    def _evaluated(self, number: int, updated: Trained) -> dict[str, Any]:
+    def _evaluated(self, number: int) -> dict[str, Any]:
         """Evaluate and measure the lanes after the update of a step."""
-        state, config = self.state, self.config
+        state, updated, config = self.state, self._step.now.updated, self.config
+        assert updated is not None
         evaluation = self._trainer.evaluate(self.go_on) if config.is_due("eval_loss", number) else None
         forgotten = self._trainer.forgotten(self.go_on) if config.is_due("drift", number) else None
         if evaluation is not None:
             state.evaluated(number, evaluation, config.patience, forgotten, self._most_text_loss)
         if forgotten is not None:
-            self.forgotten = forgotten.without(state.out)
+            self._step.stage(forgotten=forgotten.without(state.out))
         self.trained = updated.without(state.out)
         state.done = number
         due = {key: measure for key, measure in MEASURES.items() if config.is_due(key, number)}
@@ -310,12 +284,12 @@ class Race(Iterator[Step]):
         """
         state, config = self.state, self.config
         if state.done < config.steps or config.is_due("eval_loss", state.done, steps=math.inf):
-            return self._shorter
+            return self._step.now.shorter
         return replace(updated, done=state.done, diverged_at=state.diverged_at)
 
     def __len__(self) -> int:
         """Return how many steps are left at most, for progress bars such as ``tqdm(race)``."""
-        return self.config.steps - self.done + (self._unseen is not None)
+        return self.config.steps - self.done + (self._step.now.unseen is not None)
 
     def __bool__(self) -> bool:
         """Return True, also when no step is left."""
@@ -337,10 +311,25 @@ class Race(Iterator[Step]):
     def lanes(self) -> Lanes:
         """The lanes; with ``keep_best``, once the race has ended, with their best adapters."""
         if not self.in_step:
-            self._make_whole()
+            self._undo()
         if not self.torn and self.status != RACING:
             self._trainer.show_best(self.state, self.updates)
         return self._lanes
+
+    @property
+    def state(self) -> RaceState:
+        """The clock and the state of every lane."""
+        return self._step.now.state
+
+    @property
+    def forgotten(self) -> Forgotten | None:
+        """The latest results of the lanes on the text to keep; None without one."""
+        return self._step.now.forgotten
+
+    @property
+    def torn(self) -> bool:
+        """Whether a step is halfway, so that parameters and clock may not belong together: only while one runs."""
+        return self._step.torn
 
     @property
     def done(self) -> int:
@@ -350,7 +339,7 @@ class Race(Iterator[Step]):
     @property
     def updates(self) -> int:
         """The number of updates of the lanes: one more than `done` if an evaluation was stopped."""
-        return self.done + (self._updated is not None)
+        return self.done + (self._step.now.updated is not None)
 
     def batch(self, number: int) -> Batch:
         """Return the batch of a step, 1 for the first, on the race's device.
@@ -366,12 +355,12 @@ class Race(Iterator[Step]):
             StoppedEarlyError: the race is closed. Ctrl-C, and what the caller's own callback of progress raises, stop
                 it as well.
         """
-        torn, self.torn = self.torn, False
+        torn, self._step.torn = self.torn, False
         if self._closed:
             raise StoppedEarlyError
         self._held.release()
         self._progress(part, words)
-        self.torn = torn
+        self._step.torn = torn
 
     @property
     def afterwards(self) -> Progress:
@@ -520,13 +509,11 @@ class Race(Iterator[Step]):
 
     def _of_base(self, progress: Progress, *, test: bool = False) -> Evaluation:
         """Evaluate the base model on the held-out or the test examples."""
-        lanes = self._lanes
 
         def evaluate(tell: Progress) -> Evaluation:
-            with lanes.apart(None):
-                return self.data.evaluate_base(test=test, report=lambda part: tell(part, "evaluating the base model"))
+            return self.data.evaluate_base(test=test, report=lambda part: tell(part, "evaluating the base model"))
 
-        return on_a_core(lanes.plan, evaluate, progress)
+        return as_base(self._lanes, evaluate, progress)
 
     def save(self, folder: str | Path) -> None:
         """Write a run folder, which `load_run`, the command line and the page read.
@@ -551,17 +538,11 @@ class Race(Iterator[Step]):
         """
         if self.in_step and self.torn:
             raise ValueError(f"step {self.done + 1} is running: a snapshot is taken between two steps")
-        self._make_whole()
-        tensors = {**self._trainer.snapshot(), **self.state.to_tensors()}
-        if self._updated is not None:
-            tensors |= self._updated.to_tensors()
-            if (gradient := self._lanes.theta.grad) is not None:
-                tensors[GRADIENT] = gradient.cpu().clone()
-        if self.forgotten is not None:
-            tensors[FORGOTTEN] = torch.tensor(np.stack(self.forgotten))
-        if self._shorter is not None:
-            before = self._shorter.to_tensors()
-            tensors |= {SHORTER + name: tensor for name, tensor in before.items()}
+        self._undo()
+        whole, gradient = self._step.whole, self._lanes.theta.grad
+        tensors = {**self._trainer.snapshot(), **whole.to_tensors()}
+        if whole.updated is not None and gradient is not None:
+            tensors[GRADIENT] = gradient.cpu().clone()
         return tensors
 
     def check_snapshot(self, snapshot: dict[str, Tensor]) -> None:
@@ -579,22 +560,11 @@ class Race(Iterator[Step]):
             ValueError: the snapshot is of another race.
         """
         self.check_snapshot(snapshot)
-        self.torn = True
-        self.state, self._shorter = RaceState.from_tensors(snapshot), None
-        shorter = {name.removeprefix(SHORTER): tensor for name, tensor in snapshot.items() if name.startswith(SHORTER)}
-        if shorter and self.done < self.config.steps:
-            self.state = RaceState.from_tensors(shorter)
-        elif shorter:
-            self._shorter = RaceState.from_tensors(shorter)
-        self._updated = Trained.from_tensors(snapshot, self._lanes.layers)
-        self._trainer.restore(snapshot, self.state, self.updates)
-        if FORGOTTEN in snapshot:
-            self.forgotten = Forgotten(*snapshot[FORGOTTEN].numpy().copy())
+        self._step.restore(snapshot, self._lanes.layers, self.config.steps)
         if GRADIENT in snapshot:
             theta = self._lanes.theta
             theta.grad = snapshot[GRADIENT].to(theta.device)
-        self.torn, self._tested, self._unseen = False, None, None
-        self._before = self._trainer.before = None
+        self._tested = None
         if self.steps is not None:
             known = self.steps[: self.done]
             self.steps = known if len(known) == self.done else None

@@ -41,8 +41,9 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.config import STUDY, RaceConfig
 from olora_viz.races.data import CONTENTS, DEFINITIONS, ModelCache, check_contents, check_definitions
 from olora_viz.races.export import CHECKPOINT, begin, check_space, line_of, write_adapters
-from olora_viz.races.race import SHORTER, Race
+from olora_viz.races.race import Race
 from olora_viz.races.step import RACING, Step
+from olora_viz.races.trainer import SHORTER
 from olora_viz.tasks.files import Own
 
 TEST_RESULTS = ("test_loss", "test_accuracy")

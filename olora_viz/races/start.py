@@ -12,7 +12,7 @@ from torch import nn
 from olora_viz.initializers import keeps_function
 from olora_viz.lanes.adapters import Lanes, attach_planned
 from olora_viz.lanes.calibration import CALIBRATION_BATCHES, calibration_bytes, check_calibration, gather
-from olora_viz.lanes.groups import on_a_core
+from olora_viz.lanes.groups import as_base, on_a_core
 from olora_viz.lanes.memory import Footprint, check_adapters
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.machine import memory
@@ -212,11 +212,10 @@ def text_at_start(
         return None, None
 
     def of_base(_: Progress) -> Forgotten:
-        with lanes.apart(None):
-            data.keep_base_predictions()
-            return data.forgotten()
+        data.keep_base_predictions()
+        return data.forgotten()
 
-    base = on_a_core(lanes.plan, of_base)
+    base = as_base(lanes, of_base)
     loss = float(base.text_loss[0])
     keeps = np.array([keeps_function(lane.init) for lane in lanes.lanes])
     start = Forgotten.at_start(loss, base if keeps.all() else of_lanes(), keeps)

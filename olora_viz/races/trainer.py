@@ -1,11 +1,11 @@
-"""Training of a race's lanes: their state, gradients, updates, evaluation, and the best adapters."""
+"""Training of a race's lanes: their state, gradients, updates and evaluation, and the two parts of a step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.groups import by_group, groups_of, on_a_core
 from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.memory import Footprint
-from olora_viz.lanes.optimizer import MOMENTS, BeforeUpdate, LaneOptimizer
+from olora_viz.lanes.optimizer import BEST, MOMENTS, BeforeUpdate, BestAdapters, LaneOptimizer
 from olora_viz.machine.process import Progress
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.measures.forgetting import Forgotten
@@ -27,9 +27,9 @@ from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.graphed_step import FixedBatches, GraphedStep, may_capture
-from olora_viz.races.step import statuses, why_out
+from olora_viz.races.step import Step, statuses, why_out
 from olora_viz.tasks.batches import Batch, Size
-from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.evaluation import Evaluation, figures_of
 from olora_viz.tasks.unpadded import needed
 
 R = TypeVar("R")
@@ -227,10 +227,7 @@ class RaceState:
         return {
             label: {
                 "status": of_lanes[k],
-                "final_loss": None if out else finite_or_none(self.last_eval.loss[k]),
-                "final_accuracy": None if out else finite_or_none(self.last_eval.accuracy[k]),
-                "final_accuracy_normalized": (None if out else finite_or_none(self.last_eval.accuracy_normalized[k])),
-                "final_boilerplate_loss": None if out else finite_or_none(self.last_eval.boilerplate_loss[k]),
+                **figures_of(None if out else self.last_eval, k, "final_"),
                 "final_loss_step": None if out else self.last_eval_step,
                 "train_loss": finite_or_none(self.last_loss[k]),
                 "first_grad_norm": finite_or_none(self.first_grad_norm[k]),
@@ -264,64 +261,6 @@ class RaceState:
             tokens=int(tokens),
             best=BestSoFar.from_tensors(tensors),
         )
-
-
-BEST = "best_theta"
-"""The parameters at the best evaluations, among the tensors of a checkpoint."""
-
-
-class BestAdapters:
-    """Rows of `theta` (K, P) at the lanes' best evaluations; it is changed in place.
-
-    At the end of a race, `show` puts them there in place of those of the last step; `hide` undoes it. Either may be
-    cut short and called again. The best evaluation of a lane may be that of the last step, whose rows need not be
-    kept.
-    """
-
-    def __init__(self, theta: Tensor) -> None:
-        self._theta, self._best = theta.detach(), theta.detach().clone()
-        self._last: tuple[Tensor, Tensor] | None = None
-        """While best rows are shown: which ones, and those of the last step."""
-        self._is_shown = False
-
-    def keep(self, lanes: np.ndarray) -> None:
-        """Keep the present rows of some lanes, (K,) bool."""
-        rows = self._mask(lanes)
-        self._best[rows] = self._theta[rows]
-
-    def show(self, lanes: np.ndarray) -> None:
-        """Put the kept rows of some lanes, (K,) bool, into `theta`."""
-        if self._last is None:
-            rows = self._mask(lanes)
-            self._last = rows, self._theta[rows]
-        if not self._is_shown:
-            rows, _ = self._last
-            self._theta[rows] = self._best[rows]
-            self._is_shown = True
-
-    def hide(self) -> None:
-        """Put the rows of the last step back."""
-        self._is_shown = False
-        if self._last is not None:
-            rows, of_last = self._last
-            self._theta[rows] = of_last
-            self._last = None
-
-    def snapshot(self) -> dict[str, Tensor]:
-        """Return the rows of the last step and the kept ones, on the CPU."""
-        theta, best = self._theta.cpu().clone(), self._best.cpu().clone()
-        if self._last is not None:
-            rows, of_last = self._last
-            theta[rows.cpu()] = of_last.cpu()
-        return {"theta": theta, BEST: best}
-
-    def restore(self, best: Tensor) -> None:
-        """Restore the kept rows; `theta` has those of the last step."""
-        self._best.copy_(best)
-        self._last, self._is_shown = None, False
-
-    def _mask(self, lanes: np.ndarray) -> Tensor:
-        return torch.from_numpy(lanes).to(self._theta.device)
 
 
 def backward(
@@ -461,11 +400,13 @@ class Trainer:
         state.lose(optimizer.overflown(near, before), number)
         return Trained(loss, norm, None)
 
-    def undo(self) -> None:
+    def undo(self, *, keeps_gradient: bool) -> None:
         """Undo an update that was cut short, or not recorded; it may be called again if it was cut short itself."""
         if self.before is not None:
             self._optimizer.undo(self.before)
             self.before = None
+        if not keeps_gradient:
+            self._lanes.theta.grad = None
 
     def evaluate(self, progress: Progress, *, test: bool = False) -> Evaluation:
         """Evaluate all lanes on the held-out or the test examples."""
@@ -546,3 +487,92 @@ class Trainer:
         if self._best is not None:
             self._best.restore(snapshot[BEST])
             self.keep_best(state, number)
+
+
+FORGOTTEN = "forgotten"
+"""Among the tensors of a snapshot: the latest results on the text to keep."""
+
+SHORTER = "shorter_"
+"""How the names of the state begin from which a race of more steps goes on: that before the last evaluation, if this
+is made only because the race ends."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a race is.
+
+    Attributes:
+        state: the clock and the state of every lane.
+        forgotten: the latest results on the text to keep; None without one.
+        updated: loss and gradients of a step whose evaluation is still to be made.
+        shorter: the state from which a race of more steps goes on, see `SHORTER`.
+        unseen: a step that is complete, but its loop was interrupted.
+    """
+
+    state: RaceState
+    forgotten: Forgotten | None
+    updated: Trained | None = None
+    shorter: RaceState | None = None
+    unseen: Step | None = None
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return it as tensors, without a step that is unseen."""
+        tensors = self.state.to_tensors() | (self.updated.to_tensors() if self.updated else {})
+        if self.forgotten is not None:
+            tensors[FORGOTTEN] = torch.tensor(np.stack(self.forgotten))
+        if self.shorter is not None:
+            tensors |= {SHORTER + name: tensor for name, tensor in self.shorter.to_tensors().items()}
+        return tensors
+
+    def restored(self, tensors: dict[str, Tensor], layers: tuple[str, ...], steps: int) -> Reached:
+        """Read back what `to_tensors` returned, in a race that is to have so many steps."""
+        state = RaceState.from_tensors(tensors)
+        shorter = {name.removeprefix(SHORTER): each for name, each in tensors.items() if name.startswith(SHORTER)}
+        before = RaceState.from_tensors(shorter) if shorter else None
+        if before is not None and state.done < steps:
+            state, before = before, None
+        forgotten = Forgotten(*tensors[FORGOTTEN].numpy().copy()) if FORGOTTEN in tensors else self.forgotten
+        return Reached(state, forgotten, Trained.from_tensors(tensors, layers), before)
+
+
+class StepTransaction:
+    """Keeps what a part of a step, its update or what is measured after it, has changed, or undoes it.
+
+    Attributes:
+        now: how far the race is; within a part, with what it has staged.
+        whole: the same after the latest part that is complete.
+        torn: whether a part is halfway, so that parameters and clock may not belong together.
+    """
+
+    def __init__(self, trainer: Trainer, start: Reached) -> None:
+        self._trainer, self.torn = trainer, False
+        self.now = self.whole = start
+
+    def begin(self) -> RaceState:
+        """Begin a part, and return a copy of the state, which it may change."""
+        self.torn = True
+        return self.now.state.copy()
+
+    def stage(self, **changes: Any) -> None:
+        """Show fields of `Reached` as a part has them."""
+        self.now = replace(self.now, **changes)
+
+    def commit(self, **changes: Any) -> None:
+        """End a part, and keep what it has staged and other changes."""
+        now = replace(self.now, **changes)
+        # In one statement, within which no interrupt is handled.
+        self.now, self.whole, self._trainer.before, self.torn = now, now, None, False
+
+    def undo(self) -> None:
+        """Undo what a part that was cut short has left; it may be cut short and called again."""
+        if self.torn:
+            self._trainer.undo(keeps_gradient=self.whole.updated is not None)
+            self.now, self.torn = self.whole, False
+
+    def restore(self, snapshot: dict[str, Tensor], layers: tuple[str, ...], steps: int) -> None:
+        """Go on from the tensors of a snapshot."""
+        self.torn = True
+        now = self.now.restored(snapshot, layers, steps)
+        self._trainer.restore(snapshot, now.state, now.state.done + (now.updated is not None))
+        self.stage(**vars(now))
+        self.commit()

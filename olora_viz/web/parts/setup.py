@@ -12,8 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 import gradio as gr
 
 from olora_viz.lanes.lane import FAIR, Lane, runs_of_seeds
-from olora_viz.lanes.lane_spec import parse_lanes, write_lane, write_lanes
-from olora_viz.lanes.seeds import write_seeds
+from olora_viz.lanes.lane_spec import parse_lanes, write_lane, write_lanes, write_seeds
 from olora_viz.learn.gallery import RECORDINGS
 from olora_viz.machine.checks import Problems
 from olora_viz.machine.memory import resolve_device

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from olora_viz.background.pace import Speeds
 from olora_viz.background.record import FAILED, READY
 from olora_viz.lanes.lane import Lane, display_names, runs_of_seeds
-from olora_viz.lanes.seeds import write_seeds
+from olora_viz.lanes.lane_spec import write_seeds
 from olora_viz.races.config import KEPT, RaceConfig
 from olora_viz.races.fields import FIELDS
 from olora_viz.tasks import TASKS
