@@ -3,12 +3,12 @@
 // Gradio runs this with `element`. A page with class=NAME in its address is in the class. In class mode
 // it opens the class, and shows the code and every histogram; else a histogram is shown to whoever has
 // voted on its question.
+import { get, subscribe } from "../../figures/live/store.js";
 import { className, forOthers, projects } from "./address.js";
 
 const KEY = "olora-viz-class";
 const PROJECTED = 1000; // ms between two looks of a projector
 const OWN = 5000; // of any other page
-const root = document.documentElement;
 const strip = /** @type {HTMLElement} */ (element.querySelector("#class-strip"));
 const part = (/** @type {string} */ one) => /** @type {HTMLElement} */ (strip.querySelector(one));
 const [tally, join, problem] = [".tally", ".join", ".problem"].map(part);
@@ -59,10 +59,10 @@ const say = (sentence = "") => {
 
 /** The question that the page asks now: of its bet, or of its lesson. */
 const question = () => {
-  if (root.dataset.page === "learn")
+  if (get("page") === "learn")
     return /** @type {HTMLElement | null} */ (document.querySelector("#lesson-guide [data-check]"))
       ?.dataset.check;
-  if (root.dataset.page !== "race") return undefined;
+  if (get("page") !== "race") return undefined;
   const asked = /** @type {HTMLElement | null} */ (document.querySelector("#bet-ask .bet"));
   const run = /** @type {HTMLElement | null} */ (document.querySelector("#bet-score .bet-run"));
   return (run && asked?.closest("[hidden]") ? run : (asked ?? run))?.dataset.key;
@@ -121,7 +121,7 @@ const send = (message) =>
 /** Opens the class, or tells it what its short address opens now. */
 const open = async () => {
   const link = forOthers(window.location.search);
-  const page = root.dataset.page ?? "";
+  const page = get("page");
   if (opens === `${link}#${page}`) return;
   opens = `${link}#${page}`;
   const answer = await send({ do: "open", link, page });
@@ -146,7 +146,7 @@ const look = async (asks = true) => {
   const projecting = projects(window.location.search);
   const of = question() ?? "";
   const sees = of !== "" && (projecting || mine.voted.includes(of));
-  strip.hidden = projecting && !["race", "learn"].includes(root.dataset.page ?? "");
+  strip.hidden = projecting && !["race", "learn"].includes(get("page"));
   part(".member").hidden = projecting;
   tally.hidden = !sees || shown.of !== of;
   join.hidden = !projecting || over;
@@ -194,9 +194,7 @@ if (name) {
     },
     true,
   );
-  new MutationObserver(() => look()).observe(root, {
-    attributeFilter: ["data-class", "data-page"],
-  });
+  subscribe(["class", "page"], look);
   const fold = part("[data-fold]");
   fold.addEventListener("click", () => {
     const folded = strip.toggleAttribute("data-folded");

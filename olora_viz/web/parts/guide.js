@@ -3,6 +3,7 @@
 //
 // The steps are in the page, see guide.py; the place is kept in the browser, and the tab that plays.
 
+import { get } from "../../figures/live/store.js";
 import { START, allDone, did, isMet, isPast, linked, placeIn, read, turn } from "./guide_state.js";
 
 /** @import { Kept, Wait } from "./guide_state.js" */
@@ -177,7 +178,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   /** Whether the reader has opened another page than that of the step: going on would take them off it. */
   const isAway = () => {
     const { page } = steps[place.at].dataset;
-    const isElsewhere = !!page && !!root.dataset.page && root.dataset.page !== page;
+    const isElsewhere = !!page && !!get("page") && get("page") !== page;
     return isElsewhere && waits[place.at]?.kind !== "pressed";
   };
 
@@ -198,7 +199,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     back.toggleAttribute("disabled", place.at === 0);
     part(".at").textContent = `${place.at + 1} of ${steps.length}`;
     part(".waits").textContent = wait ? `waiting: ${wait.words}` : "";
-    if (page && root.dataset.page !== page) window.location.hash = page;
+    if (page && get("page") !== page) window.location.hash = page;
     const waited = hides !== undefined; // a step was skipped before the race that it begins with was there
     clears = opens === "clear" || (waited && clears);
     rewinds = (opens === "rewind" && !hasBet()) || (waited && rewinds); // who has bet may play it at once

@@ -2,7 +2,8 @@
 //
 // Gradio runs this with `element`, the question of the set-up. The server writes the bets on the race
 // that is shown into #bet-score: its question while it is open, later a sentence for each answer. The
-// document's `data-bet` says whether a bet is placed, `data-bet-on` names the lane in the charts.
+// document's `data-bet` says whether a bet is placed.
+import { set } from "../../figures/live/store.js";
 import { store } from "./bet_store.js";
 import { ask as asked, choiceOf, follow, place } from "./bets.js";
 import { drags } from "./when.js";
@@ -63,9 +64,7 @@ const show = () => {
   else delete root.dataset.betSeen;
   document.getElementById("bet-button")?.setAttribute("aria-expanded", `${seen}`);
   const label = choice ? (JSON.parse(part?.dataset.labels ?? "{}")[choice] ?? "") : "";
-  if ((root.dataset.betOn ?? "") === label) return;
-  root.dataset.betOn = label;
-  document.dispatchEvent(new Event("olora-viz-bet"));
+  set({ betLane: label });
 };
 
 document.addEventListener("click", (event) => {

@@ -2,6 +2,7 @@
 
 /** @import { Shown } from "./bets.js" */
 
+import { set } from "../../figures/live/store.js";
 import { store } from "./bet_store.js";
 import { choiceOf, follow, place } from "./bets.js";
 
@@ -31,14 +32,6 @@ export function scoreOf(bet, met, steps) {
  */
 export function drags(shownNow) {
   const { load, save } = store("olora-viz-bets-when");
-  const root = document.documentElement;
-
-  /** @param {string} choice */
-  const mark = (choice) => {
-    if ((root.dataset.betStep ?? "") === choice) return;
-    root.dataset.betStep = choice;
-    document.dispatchEvent(new Event("olora-viz-bet"));
-  };
 
   /** @param {HTMLInputElement} slider @param {string} choice */
   const write = (slider, choice) => {
@@ -56,7 +49,7 @@ export function drags(shownNow) {
     const { key = "" } = /** @type {HTMLElement} */ (slider.closest(".bet")).dataset;
     save(place(load(), shownNow(), key, slider.value));
     write(slider, slider.value);
-    mark(slider.value);
+    set({ betStep: Number(slider.value) });
   });
 
   /**
@@ -71,14 +64,14 @@ export function drags(shownNow) {
     const bets = follow(before, shown);
     if (bets !== before) save(bets);
     const choice = shown ? choiceOf(bets, shown.run) : "";
-    const { key } = /** @type {HTMLElement} */ (ask ?? root).dataset;
+    const { key } = /** @type {HTMLElement | undefined} */ (ask)?.dataset ?? {};
     const coming = bets.next?.key === key ? (bets.next?.choice ?? "") : "";
     const slider = /** @type {HTMLInputElement | null | undefined} */ (
       ask?.querySelector("[data-when]")
     );
     const open = shown?.state === "open";
     if (slider) write(slider, open ? choice : coming);
-    mark(open || shown?.state !== "ended" ? choice || coming : choice);
+    set({ betStep: Number(open || shown?.state !== "ended" ? choice || coming : choice) });
     const line = /** @type {HTMLElement | null | undefined} */ (part?.querySelector(".met"));
     line?.toggleAttribute("hidden", !choice);
     const lead = line?.querySelector("b");

@@ -1,0 +1,71 @@
+// The state of the page: one record of the document, for scripts that Gradio runs apart from each other.
+
+/**
+ * @typedef {object} PageState
+ * @property {string} page the page in view
+ * @property {boolean} class whether class mode is on
+ * @property {string} betLane the label of the lane that is bet on, in the race in view; empty for none
+ * @property {number} betStep the step that is bet on; 0 for none
+ */
+
+/** @typedef {{ state: PageState, changes: EventTarget }} Store */
+
+/** @type {PageState} */
+const FIRST = { page: "", class: false, betLane: "", betStep: 0 };
+
+/** What style sheets read of it, as attributes of the document's root. */
+const IN_STYLES = ["page", "class"];
+
+/** @returns {Store} */
+const store = () =>
+  (window.oloraVizStore ??= {
+    state: { ...FIRST, page: document.documentElement.dataset.page ?? "" },
+    changes: new EventTarget(),
+  });
+
+/**
+ * Return a part of the state.
+ *
+ * @template {keyof PageState} Key
+ * @param {Key} key
+ * @returns {PageState[Key]}
+ */
+export function get(key) {
+  return store().state[key];
+}
+
+/**
+ * Change parts of the state; whoever has subscribed to one that is another now is called at once.
+ *
+ * @param {Partial<PageState>} parts
+ */
+export function set(parts) {
+  const { state, changes } = store();
+  const keys = /** @type {(keyof PageState)[]} */ (Object.keys(parts));
+  const detail = keys.filter((key) => state[key] !== parts[key]);
+  Object.assign(state, parts);
+  const { dataset } = document.documentElement;
+  for (const key of detail.filter((key) => IN_STYLES.includes(key))) {
+    if (state[key]) dataset[key] = state[key] === true ? "" : String(state[key]);
+    else delete dataset[key];
+  }
+  if (detail.length) changes.dispatchEvent(new CustomEvent("change", { detail }));
+}
+
+/**
+ * Call a function whenever some parts of the state have changed.
+ *
+ * @param {(keyof PageState)[]} keys
+ * @param {() => void} act
+ * @returns {() => void} ends it
+ */
+export function subscribe(keys, act) {
+  const { changes } = store();
+  /** @param {Event} event */
+  const hear = (event) => {
+    const { detail } = /** @type {CustomEvent<string[]>} */ (event);
+    if (keys.some((key) => detail.includes(key))) act();
+  };
+  changes.addEventListener("change", hear);
+  return () => changes.removeEventListener("change", hear);
+}
