@@ -3,6 +3,8 @@
 /**
  * @typedef {object} PageState
  * @property {string} page the page in view
+ * @property {string} tab the open one of the page Race
+ * @property {string} hide the names of what the address hides, with spaces between them
  * @property {boolean} class whether class mode is on
  * @property {string} betLane the label of the lane that is bet on, in the race in view; empty for none
  * @property {number} betStep the step that is bet on; 0 for none
@@ -11,10 +13,10 @@
 /** @typedef {{ state: PageState, changes: EventTarget }} Store */
 
 /** @type {PageState} */
-const FIRST = { page: "", class: false, betLane: "", betStep: 0 };
+const FIRST = { page: "", tab: "", hide: "", class: false, betLane: "", betStep: 0 };
 
 /** What style sheets read of it, as attributes of the document's root. */
-const IN_STYLES = ["page", "class"];
+const IN_STYLES = ["page", "tab", "hide", "class"];
 
 /** @returns {Store} */
 const store = () =>

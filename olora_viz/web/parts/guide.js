@@ -3,7 +3,7 @@
 //
 // The steps are in the page, see guide.py; the place is kept in the browser, and the tab that plays.
 
-import { get } from "../../figures/live/store.js";
+import { get, set } from "../../figures/live/store.js";
 import { START, allDone, did, isMet, isPast, linked, placeIn, read, turn } from "./guide_state.js";
 
 /** @import { Kept, Wait } from "./guide_state.js" */
@@ -58,7 +58,7 @@ export const revealed = (id) => {
     document.querySelectorAll("[data-tab-name]")
   );
   for (const { dataset } of tabs)
-    if (part?.closest(`.tab-${dataset.tabName}`)) root.dataset.tab = dataset.tabName;
+    if (part?.closest(`.tab-${dataset.tabName}`)) set({ tab: dataset.tabName });
   return part;
 };
 
