@@ -1,8 +1,9 @@
 // Which lessons this browser's visitor has finished: those done step by step, or answered right.
 //
 // The list is kept in the browser. Where it cannot be stored, it lasts as long as the page.
+import { get, set } from "../figures/live/store.js";
+
 const KEY = "olora-viz-finished";
-const root = document.documentElement;
 
 /** @returns {string[]} names of lessons */
 const finished = () => {
@@ -12,14 +13,13 @@ const finished = () => {
   } catch {
     // denied, or not a list of ours
   }
-  const here = (root.dataset.finished ?? "").split(" ");
-  return [...new Set([...(Array.isArray(stored) ? stored : []), ...here])].filter(Boolean);
+  return [...new Set([...(Array.isArray(stored) ? stored : []), ...get("finished")])];
 };
 
 /** Adds a lesson to those that are finished. @param {string} name */
 export function finish(name) {
   const names = [...new Set([...finished(), name])];
-  root.dataset.finished = names.join(" ");
+  set({ finished: names });
   try {
     localStorage.setItem(KEY, JSON.stringify(names));
   } catch {

@@ -6,6 +6,10 @@
  * @property {string} tab the open one of the page Race
  * @property {string} hide the names of what the address hides, with spaces between them
  * @property {boolean} class whether class mode is on
+ * @property {string[]} finished the lessons that were finished on this page
+ * @property {boolean} betPlaced whether who is ahead is bet on, in the race in view or the next one
+ * @property {boolean} betSeen whether the card of the bet shows anything
+ * @property {boolean} betAsked whether the guide asks for a bet
  * @property {string} betLane the label of the lane that is bet on, in the race in view; empty for none
  * @property {number} betStep the step that is bet on; 0 for none
  */
@@ -13,10 +17,21 @@
 /** @typedef {{ state: PageState, changes: EventTarget }} Store */
 
 /** @type {PageState} */
-const FIRST = { page: "", tab: "", hide: "", class: false, betLane: "", betStep: 0 };
+const FIRST = {
+  page: "",
+  tab: "",
+  hide: "",
+  class: false,
+  finished: [],
+  betPlaced: false,
+  betSeen: false,
+  betAsked: false,
+  betLane: "",
+  betStep: 0,
+};
 
 /** What style sheets read of it, as attributes of the document's root. */
-const IN_STYLES = ["page", "tab", "hide", "class"];
+const IN_STYLES = ["page", "tab", "hide", "class", "betSeen"];
 
 /** @returns {Store} */
 const store = () =>

@@ -122,7 +122,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   const isFormer = () => former !== "" && runInView() === former;
 
   /** Whether who is ahead is bet on; the second question may still be open. */
-  const hasBet = () => root.dataset.bet === "placed" && !isFormer();
+  const hasBet = () => get("betPlaced") && !isFormer();
 
   const keep = () => {
     const kept = load();
@@ -159,7 +159,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     const veiled = hides !== undefined && !said;
     root.toggleAttribute("data-veil", veiled);
     root.toggleAttribute("data-veil-answers", veiled && !!state()?.contains("recorded")); // `:has` of the page is dear
-    root.toggleAttribute("data-bet-asked", waits[place.at]?.kind === "bet");
+    set({ betAsked: waits[place.at]?.kind === "bet" });
   };
 
   /** Shows a recorded race from step 0; any other one begins there. */
@@ -305,8 +305,9 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     clearInterval(timer);
     alive.abort();
     framed?.removeAttribute("data-framed");
-    for (const mark of ["data-veil", "data-veil-answers", "data-bet-asked", "data-rewinds"])
+    for (const mark of ["data-veil", "data-veil-answers", "data-rewinds"])
       root.removeAttribute(mark);
+    set({ betAsked: false });
     section.hidden = true;
     if (closed) remember("");
   }

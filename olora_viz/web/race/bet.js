@@ -1,15 +1,13 @@
 // The card of the bet: shows the question, keeps the answer in the browser, and shows how it ended.
 //
 // Gradio runs this with `element`, the question of the set-up. The server writes the bets on the race
-// that is shown into #bet-score: its question while it is open, later a sentence for each answer. The
-// document's `data-bet` says whether a bet is placed.
-import { set } from "../../figures/live/store.js";
+// that is shown into #bet-score: its question while it is open, later a sentence for each answer.
+import { get, set, subscribe } from "../../figures/live/store.js";
 import { store } from "./bet_store.js";
 import { ask as asked, choiceOf, follow, place } from "./bets.js";
 import { drags } from "./when.js";
 
 const { load, save } = store("olora-viz-bets");
-const root = document.documentElement;
 let wanted = false; // the reader has pressed Bet
 let past = { run: "", html: "" }; // how the bets on the shown race ended, also for an earlier step
 
@@ -42,7 +40,7 @@ const show = () => {
   const choice = shown ? choiceOf(bets, shown.run) : "";
   const ask = (open ? part : element)?.querySelector(".bet");
   const coming = bets.next?.key === ask?.dataset.key ? (bets.next?.choice ?? "") : "";
-  const asks = wanted || root.dataset.betAsked !== undefined;
+  const asks = wanted || get("betAsked");
   if (part && shown?.state === "ended") past = { run: shown.run, html: part.innerHTML };
   else if (part && shown?.state === "going" && past.run === shown.run && !part.dataset.past) {
     part.dataset.past = "shown"; // once: this calls `show` again
@@ -58,13 +56,10 @@ const show = () => {
   element.toggleAttribute("hidden", open || !(asks || coming) || going);
   part?.toggleAttribute("hidden", !choice && !(open && asks));
   const seen = !element.hidden || (part && !part.hidden);
-  const placed = shown && shown.state !== "ended" ? choice : coming;
-  root.dataset.bet = placed ? "placed" : seen ? "asked" : "";
-  if (seen) root.dataset.betSeen = "";
-  else delete root.dataset.betSeen;
   document.getElementById("bet-button")?.setAttribute("aria-expanded", `${seen}`);
   const label = choice ? (JSON.parse(part?.dataset.labels ?? "{}")[choice] ?? "") : "";
-  set({ betLane: label });
+  const placed = shown && shown.state !== "ended" ? choice : coming;
+  set({ betPlaced: placed !== "", betSeen: !!seen, betLane: label });
 };
 
 document.addEventListener("click", (event) => {
@@ -92,7 +87,7 @@ const observed = () => {
   return show();
 };
 observed();
-new MutationObserver(show).observe(root, { attributeFilter: ["data-bet-asked"] });
+subscribe(["betAsked"], show);
 // The set-up has another question: `watch` would be called before it is there.
 new MutationObserver(() => {
   const { key } = element.querySelector(".bet")?.dataset ?? {};
