@@ -6,6 +6,8 @@
  * @property {string} tab the open one of the page Race
  * @property {string} hide the names of what the address hides, with spaces between them
  * @property {boolean} class whether class mode is on
+ * @property {string} run the race in view; empty without one
+ * @property {string} question the key of what the card of the bet asks, or has asked; empty for nothing
  * @property {string[]} finished the lessons that were finished on this page
  * @property {boolean} betPlaced whether who is ahead is bet on, in the race in view or the next one
  * @property {boolean} betSeen whether the card of the bet shows anything
@@ -22,6 +24,8 @@ const FIRST = {
   tab: "",
   hide: "",
   class: false,
+  run: "",
+  question: "",
   finished: [],
   betPlaced: false,
   betSeen: false,

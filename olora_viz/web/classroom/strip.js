@@ -62,10 +62,7 @@ const question = () => {
   if (get("page") === "learn")
     return /** @type {HTMLElement | null} */ (document.querySelector("#lesson-guide [data-check]"))
       ?.dataset.check;
-  if (get("page") !== "race") return undefined;
-  const asked = /** @type {HTMLElement | null} */ (document.querySelector("#bet-ask .bet"));
-  const run = /** @type {HTMLElement | null} */ (document.querySelector("#bet-score .bet-run"));
-  return (run && asked?.closest("[hidden]") ? run : (asked ?? run))?.dataset.key;
+  return get("page") === "race" ? get("question") : "";
 };
 
 /**

@@ -77,10 +77,6 @@ const asksWhen = () => {
   const open = document.querySelectorAll("#bet-card [data-when]:not([data-placed])");
   return [...open].some((slider) => slider.getClientRects().length);
 };
-/** The race in view; empty without one. */
-const runInView = () =>
-  /** @type {HTMLElement | null} */ (document.querySelector("#bet-score .bet-run"))?.dataset.run ??
-  "";
 /** Whether the race has ended, and its last results are there. */
 const isOver = () =>
   !(/** @type {HTMLButtonElement | null} */ (document.getElementById("race-button"))?.disabled) &&
@@ -117,9 +113,9 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   /** @type {Element | null} */
   let framed = null;
   const { race = "" } = section.dataset;
-  const former = race && !resumes && runInView() !== race ? runInView() : "";
+  const former = race && !resumes && get("run") !== race ? get("run") : "";
   /** Whether the race of before is in view: a bet on it, or its end, is not that of the lesson. */
-  const isFormer = () => former !== "" && runInView() === former;
+  const isFormer = () => former !== "" && get("run") === former;
 
   /** Whether who is ahead is bet on; the second question may still be open. */
   const hasBet = () => get("betPlaced") && !isFormer();
@@ -250,7 +246,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   const look = () => {
     if (!section.isConnected) return stop(false);
     if (!isOver()) before = "";
-    if (before && runInView() === before) over = 0;
+    if (before && get("run") === before) over = 0;
     else over = isOver() ? over + 1 : PATIENCE;
     rewind();
     if (hasBet() || ["waiting", "loading", "racing"].some((word) => state()?.contains(word)))
@@ -284,7 +280,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     const wait = waits[place.at];
     if (wait?.kind !== "pressed" || !target.closest?.(wait.of)) return;
     pressed = true;
-    if (target.closest("#race-button")) before = runInView();
+    if (target.closest("#race-button")) before = get("run");
     setTimeout(look); // after what the press does
   };
 

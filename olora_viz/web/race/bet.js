@@ -3,6 +3,7 @@
 // Gradio runs this with `element`, the question of the set-up. The server writes the bets on the race
 // that is shown into #bet-score: its question while it is open, later a sentence for each answer.
 import { get, set, subscribe } from "../../figures/live/store.js";
+import { whenThere } from "../parts/when_there.js";
 import { store } from "./bet_store.js";
 import { ask as asked, choiceOf, follow, place } from "./bets.js";
 import { drags } from "./when.js";
@@ -59,7 +60,14 @@ const show = () => {
   document.getElementById("bet-button")?.setAttribute("aria-expanded", `${seen}`);
   const label = choice ? (JSON.parse(part?.dataset.labels ?? "{}")[choice] ?? "") : "";
   const placed = shown && shown.state !== "ended" ? choice : coming;
-  set({ betPlaced: placed !== "", betSeen: !!seen, betLane: label });
+  const ofSetUp = element.querySelector(".bet")?.dataset.key;
+  set({
+    run: shown?.run ?? "",
+    question: (element.hidden ? (shown?.key ?? ofSetUp) : (ofSetUp ?? shown?.key)) ?? "",
+    betPlaced: placed !== "",
+    betSeen: !!seen,
+    betLane: label,
+  });
 };
 
 document.addEventListener("click", (event) => {
@@ -79,14 +87,11 @@ document.addEventListener("click", (event) => {
   }
 });
 
-const observed = () => {
-  const score = document.getElementById("bet-score");
-  if (!score) return setTimeout(observed, 100); // Gradio adds it later
+whenThere({ "bet-score": "" }, (score) => {
   const attributeFilter = ["data-run", "data-state"]; // what differs is all that Gradio changes
   new MutationObserver(show).observe(score, { childList: true, subtree: true, attributeFilter });
-  return show();
-};
-observed();
+  show();
+});
 subscribe(["betAsked"], show);
 // The set-up has another question: `watch` would be called before it is there.
 new MutationObserver(() => {
