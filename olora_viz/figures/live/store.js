@@ -8,6 +8,10 @@
  * @property {boolean} class whether class mode is on
  * @property {string} run the race in view; empty without one
  * @property {string} question the key of what the card of the bet asks, or has asked; empty for nothing
+ * @property {() => void} endGuide ends the guide that plays, if one does
+ * @property {boolean} veil whether the guide hides the results of the race
+ * @property {boolean} veilAnswers whether it hides its answers
+ * @property {boolean} rewinds whether the guide hides the charts until they show step 0
  * @property {string[]} finished the lessons that were finished on this page
  * @property {boolean} betPlaced whether who is ahead is bet on, in the race in view or the next one
  * @property {boolean} betSeen whether the card of the bet shows anything
@@ -26,6 +30,10 @@ const FIRST = {
   class: false,
   run: "",
   question: "",
+  endGuide: () => {},
+  veil: false,
+  veilAnswers: false,
+  rewinds: false,
   finished: [],
   betPlaced: false,
   betSeen: false,
@@ -35,7 +43,7 @@ const FIRST = {
 };
 
 /** What style sheets read of it, as attributes of the document's root. */
-const IN_STYLES = ["page", "tab", "hide", "class", "betSeen"];
+const IN_STYLES = ["page", "tab", "hide", "class", "veil", "veilAnswers", "rewinds", "betSeen"];
 
 /** @returns {Store} */
 const store = () =>
