@@ -2,6 +2,7 @@
 //
 // The list is kept in the browser. Where it cannot be stored, it lasts as long as the page.
 import { get, set } from "../figures/live/store.js";
+import { keep, recall } from "./parts/kept.js";
 
 const KEY = "olora-viz-finished";
 
@@ -9,9 +10,9 @@ const KEY = "olora-viz-finished";
 const finished = () => {
   let stored = [];
   try {
-    stored = JSON.parse(localStorage.getItem(KEY) ?? "[]");
+    stored = JSON.parse(recall("localStorage", KEY) ?? "[]");
   } catch {
-    // denied, or not a list of ours
+    // not a list of ours
   }
   return [...new Set([...(Array.isArray(stored) ? stored : []), ...get("finished")])];
 };
@@ -20,11 +21,7 @@ const finished = () => {
 export function finish(name) {
   const names = [...new Set([...finished(), name])];
   set({ finished: names });
-  try {
-    localStorage.setItem(KEY, JSON.stringify(names));
-  } catch {
-    // denied, or full
-  }
+  keep("localStorage", KEY, JSON.stringify(names));
   mark();
 }
 

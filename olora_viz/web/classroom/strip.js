@@ -4,6 +4,7 @@
 // it opens the class, and shows the code and every histogram; else a histogram is shown to whoever has
 // voted on its question.
 import { get, subscribe } from "../../figures/live/store.js";
+import { keep, recall } from "../parts/kept.js";
 import { className, forOthers, projects } from "./address.js";
 
 const KEY = "olora-viz-class";
@@ -31,24 +32,18 @@ let isTeacher = false;
 
 const load = () => {
   try {
-    const kept = JSON.parse(localStorage.getItem(KEY) ?? "null");
+    const kept = JSON.parse(recall("localStorage", KEY) ?? "null");
     if (kept?.name === name && typeof kept.member === "string" && Array.isArray(kept.voted))
       mine = kept;
   } catch {
-    // denied, or not ours
+    // not ours
   }
   if (mine.member) return;
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   mine.member = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 };
 
-const keep = () => {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(mine));
-  } catch {
-    // denied, or full
-  }
-};
+const keepMine = () => keep("localStorage", KEY, JSON.stringify(mine));
 
 /** @param {string} [sentence] */
 const say = (sentence = "") => {
@@ -133,7 +128,7 @@ const vote = async (of, choice) => {
   const votes = await send({ do: "vote", of, choice });
   if (!votes) return;
   mine.voted = [...mine.voted.filter((one) => one !== of), of];
-  keep();
+  keepMine();
   draw(of, votes);
   look(false);
 };
@@ -164,7 +159,7 @@ const look = async (asks = true) => {
 
 if (name) {
   load();
-  keep();
+  keepMine();
   for (const place of strip.querySelectorAll(".class-name")) place.textContent = name;
   part(".short").textContent = short.replace(/^https?:\/\//, "");
   part(".local").hidden = !/^(localhost|127\.|\[::1\])/.test(window.location.hostname);

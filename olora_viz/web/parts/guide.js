@@ -21,47 +21,20 @@ import {
   read,
   turn,
 } from "./guide_state.js";
+import { keep, recall } from "./kept.js";
 
 /** @import { Kept, Seen, Step } from "./guide_state.js" */
 
 const KEY = "olora-viz-guide";
 const SETTLING = 6000 / PACE; // a page that opens grows, and moves what is framed
 
-/** @returns {Kept} */
-export const load = () => {
-  try {
-    return read(localStorage.getItem(KEY));
-  } catch {
-    return read(null); // denied
-  }
-};
+export const load = () => read(recall("localStorage", KEY));
 
 /** @param {Kept} kept */
-export const save = (kept) => {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(kept));
-  } catch {
-    // denied, or full
-  }
-};
+export const save = (kept) => keep("localStorage", KEY, JSON.stringify(kept));
 
 /** The guide that this tab plays; a reload goes on with it. */
-export const playing = () => {
-  try {
-    return sessionStorage.getItem(KEY) ?? "";
-  } catch {
-    return "";
-  }
-};
-
-/** @param {string} name */
-const remember = (name) => {
-  try {
-    sessionStorage.setItem(KEY, name);
-  } catch {
-    // denied
-  }
-};
+export const playing = () => recall("sessionStorage", KEY) ?? "";
 
 /** Opens the tab of a part of the page. @param {string} id */
 export const revealed = (id) => {
@@ -144,10 +117,10 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   const step = () => steps[now.place.at];
   const isLast = () => now.place.at === steps.length - 1;
 
-  const keep = () => {
+  const keepPlace = () => {
     const kept = load();
     save({ ...kept, places: { ...kept.places, [name]: now.place } });
-    remember(name);
+    keep("sessionStorage", KEY, name);
   };
 
   const frame = () => {
@@ -190,7 +163,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     frame();
     follows = shown ? SETTLING : 0;
     requestAnimationFrame(follow);
-    keep();
+    keepPlace();
   };
 
   /** The words of the step, or what is said when it was done. */
@@ -219,7 +192,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
 
   const finish = () => {
     now = { ...now, place: did(now.place) };
-    keep();
+    keepPlace();
     const waits = steps.map(({ wait }) => wait);
     if (allDone(now.place, waits)) finished();
   };
@@ -273,7 +246,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     framed?.removeAttribute("data-framed");
     set({ veil: false, veilAnswers: false, rewinds: false, betAsked: false });
     section.hidden = true;
-    if (closed) remember("");
+    if (closed) keep("sessionStorage", KEY, "");
   }
 
   get("endGuide")();

@@ -4,11 +4,11 @@
 // that is shown into #bet-score: its question while it is open, later a sentence for each answer.
 import { get, set, subscribe } from "../../figures/live/store.js";
 import { whenThere } from "../parts/when_there.js";
-import { store } from "./bet_store.js";
+import { betsAt } from "./bet_store.js";
 import { ask as asked, choiceOf, follow, place } from "./bets.js";
 import { drags } from "./when.js";
 
-const { load, save } = store("olora-viz-bets");
+const { load, save } = betsAt("olora-viz-bets");
 let wanted = false; // the reader has pressed Bet
 let past = { run: "", html: "" }; // how the bets on the shown race ended, also for an earlier step
 

@@ -3,7 +3,7 @@
 /** @import { Shown } from "./bets.js" */
 
 import { set } from "../../figures/live/store.js";
-import { store } from "./bet_store.js";
+import { betsAt } from "./bet_store.js";
 import { choiceOf, follow, place } from "./bets.js";
 
 const NEAR = 0.05; // of the steps of the race: that near a bet is right
@@ -31,7 +31,7 @@ export function scoreOf(bet, met, steps) {
  * @param {() => Shown | null} shownNow the race on the page
  */
 export function drags(shownNow) {
-  const { load, save } = store("olora-viz-bets-when");
+  const { load, save } = betsAt("olora-viz-bets-when");
 
   /** @param {HTMLInputElement} slider @param {string} choice */
   const write = (slider, choice) => {
