@@ -8,6 +8,7 @@
  * @property {boolean} class whether class mode is on
  * @property {string} run the race in view; empty without one
  * @property {string} question the key of what the card of the bet asks, or has asked; empty for nothing
+ * @property {boolean} guideOffered whether the line that offers the first guide is shown
  * @property {() => void} endGuide ends the guide that plays, if one does
  * @property {boolean} veil whether the guide hides the results of the race
  * @property {boolean} veilAnswers whether it hides its answers
@@ -30,6 +31,7 @@ const FIRST = {
   class: false,
   run: "",
   question: "",
+  guideOffered: false,
   endGuide: () => {},
   veil: false,
   veilAnswers: false,
@@ -43,7 +45,7 @@ const FIRST = {
 };
 
 /** What style sheets read of it, as attributes of the document's root. */
-const IN_STYLES = ["page", "tab", "hide", "class", "veil", "veilAnswers", "rewinds", "betSeen"];
+const IN_STYLES = "page tab hide class guideOffered veil veilAnswers rewinds betSeen".split(" ");
 
 /** @returns {Store} */
 const store = () =>
