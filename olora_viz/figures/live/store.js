@@ -1,58 +1,34 @@
 // The state of the page: one record of the document, for scripts that Gradio runs apart from each other.
 
-/**
- * @typedef {object} PageState
- * @property {string} page the page in view
- * @property {string} tab the open one of the page Race
- * @property {string} hide the names of what the address hides, with spaces between them
- * @property {boolean} class whether class mode is on
- * @property {string} run the race in view; empty without one
- * @property {string} question the key of what the card of the bet asks, or has asked; empty for nothing
- * @property {boolean} guideOffered whether the line that offers the first guide is shown
- * @property {() => void} endGuide ends the guide that plays, if one does
- * @property {boolean} veil whether the guide hides the results of the race
- * @property {boolean} veilAnswers whether it hides its answers
- * @property {boolean} rewinds whether the guide hides the charts until they show step 0
- * @property {string[]} finished the lessons that were finished on this page
- * @property {boolean} betPlaced whether who is ahead is bet on, in the race in view or the next one
- * @property {boolean} betSeen whether the card of the bet shows anything
- * @property {boolean} betAsked whether the guide asks for a bet
- * @property {string} betLane the label of the lane that is bet on, in the race in view; empty for none
- * @property {number} betStep the step that is bet on; 0 for none
- */
-
-/** @typedef {{ state: PageState, changes: EventTarget }} Store */
-
-/** @type {PageState} */
-const FIRST = {
-  page: "",
-  tab: "",
-  hide: "",
-  class: false,
-  run: "",
-  question: "",
-  guideOffered: false,
-  endGuide: () => {},
-  veil: false,
-  veilAnswers: false,
-  rewinds: false,
-  finished: [],
-  betPlaced: false,
-  betSeen: false,
-  betAsked: false,
-  betLane: "",
-  betStep: 0,
-};
+/** The state of a page that has just been opened. */
+const opened = () => ({
+  page: document.documentElement.dataset.page ?? "", // the page in view
+  tab: "", // the open one of the page Race
+  hide: "", // the names of what the address hides, with spaces between them
+  class: false, // whether class mode is on
+  run: "", // the race in view; empty without one
+  question: "", // the key of what the card of the bet asks, or has asked; empty for nothing
+  finished: /** @type {string[]} */ ([]), // the lessons that were finished on this page
+  guideOffered: false, // whether the line that offers the first guide is shown
+  endGuide: () => {}, // ends the guide that plays, if one does
+  veil: false, // whether the guide hides the results of the race
+  veilAnswers: false, // whether it hides its answers
+  rewinds: false, // whether it hides the charts until they show step 0
+  betAsked: false, // whether it asks for a bet
+  betSeen: false, // whether the card of the bet shows anything
+  betPlaced: false, // whether who is ahead is bet on, in the race in view or the next one
+  betLane: "", // the label of the lane that is bet on, in the race in view; empty for none
+  betStep: 0, // the step that is bet on; 0 for none
+});
 
 /** What style sheets read of it, as attributes of the document's root. */
 const IN_STYLES = "page tab hide class guideOffered veil veilAnswers rewinds betSeen".split(" ");
 
+/** @typedef {ReturnType<typeof opened>} PageState */
+/** @typedef {{ state: PageState, changes: EventTarget }} Store */
+
 /** @returns {Store} */
-const store = () =>
-  (window.oloraVizStore ??= {
-    state: { ...FIRST, page: document.documentElement.dataset.page ?? "" },
-    changes: new EventTarget(),
-  });
+const store = () => (window.oloraVizStore ??= { state: opened(), changes: new EventTarget() });
 
 /**
  * Return a part of the state.
