@@ -25,5 +25,6 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   window.location.hash = name; // of the address as it is, query and all
 });
-window.addEventListener("hashchange", show);
+// Going back to an address whose query differs as well, Chromium says so by the latter alone.
+for (const kind of ["hashchange", "popstate"]) window.addEventListener(kind, show);
 show();
