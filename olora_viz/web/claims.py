@@ -146,7 +146,7 @@ class ClaimsView(NamedTuple):
     @property
     def flat(self) -> list[Any]:
         """All of it, in order."""
-        return [*self[:-1], *self.rows]
+        return [self.key, self.status, self.test, self.stop, *self.rows]
 
 
 def choices(limits: Limits) -> gr.Dropdown:

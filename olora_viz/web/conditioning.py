@@ -39,7 +39,7 @@ from olora_viz.web.guard.visitor_files import OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, StartButton
 from olora_viz.web.parts.card import UNQUEUED, Card, element, held, in_card, small_button
-from olora_viz.web.parts.setup import YOUR_FILE, SetUp
+from olora_viz.web.parts.setup import YOUR_FILE, SetUp, SetUpControls
 
 HEADING = Markup("<h2>Fair rates</h2>")
 FAIR_RATES_HINT = Markup(
@@ -149,7 +149,7 @@ def cut(jobs: Jobs, source: Measurement | None, chosen: Sequence[Any], owner: Vi
 
 
 class ConditioningView(NamedTuple):
-    """What the page's outputs show, in their order, or their components."""
+    """What the page's outputs show, or their components."""
 
     measured: Any = gr.skip()
     sliced: Any = gr.skip()
@@ -288,8 +288,9 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
             fair = gr.Button("Set same and fair rates", elem_id="fair-button")
     curved = gr.Textbox("", visible=False)
     outputs = ConditioningView(
-        measured, sliced, status_line, comparison, ntk, story, numbers, rates, left, right, left_slice,
-        right_slice, measure_button, slice_button, stop,
+        measured=measured, sliced=sliced, status=status_line, comparison=comparison, ntk=ntk, story=story,
+        numbers=numbers, rates=rates, left=left, right=right, left_slice=left_slice, right_slice=right_slice,
+        measure=measure_button, slice=slice_button, stop=stop,
     )  # fmt: skip
     return Columns(outputs, layer, every, curved, race_figures, fair, fair_words)
 
@@ -320,7 +321,7 @@ def connect(
     demo: gr.Blocks,
     jobs: Jobs,
     limits: Limits,
-    controls: Sequence[Any],
+    controls: SetUpControls,
     run: gr.HTML,
     files: VisitorFiles,
 ) -> None:
@@ -341,20 +342,20 @@ def connect(
         measured, *chosen = asked
         return cut(jobs, jobs.find(measured, Measurement), chosen, owner)
 
-    def propose(measured: Any, *values: Any) -> tuple[Any, ...]:
+    def propose(measured: Any, *values: Any) -> dict[Any, Any]:
         """Put every start into the set-up at plain LoRA's rate and at its fair rate."""
         try:
             setup = SetUp.from_controls(limits, values, files)
             setup, words = proposed(setup, jobs.find(measured, Measurement), limits)
         except ValueError as error:
-            return (*(gr.skip() for _ in controls), HEADING + problem(str(error)) + FAIR_RATES_HINT)
-        return (*setup.to_controls(), words)
+            return {columns.fair_words: HEADING + problem(str(error)) + FAIR_RATES_HINT}
+        return dict(zip(controls, setup.to_controls(), strict=True)) | {columns.fair_words: words}
 
-    def track(name: Any) -> tuple[Any, ...]:
+    def track(name: Any) -> Any:
         """Draw the curvature of the current race, with its loss and its gradients."""
         record = jobs.shown(name)
         if record is None:
-            return tuple(gr.skip() for _ in columns.race_figures)
+            return gr.skip()
         curvature, race = curvature_view(record), race_view(record)
         return tuple(map(pack, (curvature.sharpness, curvature.stability, race.loss, race.gradient)))
 

@@ -136,7 +136,7 @@ NO_RECIPE = Markup(
 
 
 class DecideView(NamedTuple):
-    """What the page's outputs show, in their order, or their components."""
+    """What the page's outputs show, or their components."""
 
     key: Any = gr.skip()
     status: Any = gr.skip()
@@ -219,20 +219,9 @@ def columns(jobs: Jobs, bar: StudyBar) -> DecideView:
         plan = in_card(element, FIRST_TEXTS["plan"], elem_id="decide-plan")
         answers = in_card(element, FIRST_TEXTS["answers"], elem_id="decide-answers")
     return DecideView(
-        held("decision"),
-        bar.status,
-        headline,
-        take,
-        rates,
-        differences,
-        starts,
-        searched,
-        answers,
-        plan,
-        recipe,
-        bar.start,
-        bar.stop,
-    )
+        key=held("decision"), status=bar.status, headline=headline, take=take, rates=rates, differences=differences,
+        starts=starts, searched=searched, answers=answers, plan=plan, recipe=recipe, decide=bar.start, stop=bar.stop,
+    )  # fmt: skip
 
 
 def connect(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -22,7 +22,7 @@ from olora_viz.web.classroom.votes import HOURS
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.card import LATEST_ONLY, UNQUEUED, Desk, again, element, in_card, on_picks
 from olora_viz.web.parts.guide import strip
-from olora_viz.web.parts.setup import possible
+from olora_viz.web.parts.setup import SetUpControls, possible
 
 PAGE_WORDS = {
     "race": "Open the recorded race",
@@ -294,34 +294,35 @@ def card() -> gr.HTML:
     return element("", elem_id="lesson-card", script="lesson_card.js")
 
 
-def build(demo: gr.Blocks, card: gr.HTML, desk: Desk, controls: Sequence[Any]) -> None:
+def build(demo: gr.Blocks, card: gr.HTML, desk: Desk, controls: SetUpControls) -> None:
     """Lay the page out in `demo`, and let it show recorded races, with their set-ups, on the page Race."""
     limits = desk.limits
     page = _components(limits)
 
-    def arrive(name: Any) -> tuple[Any, ...]:
+    def read(lesson: Lesson) -> dict[Any, Any]:
+        return dict(zip(page, _read(limits, lesson), strict=True))
+
+    def arrive(name: Any) -> dict[Any, Any]:
         """Show the lesson that the address names, if there is one."""
         lesson = LESSONS.get(name) if isinstance(name, str) else None
-        if lesson is None:
-            return gr.skip(), *LessonView()
-        return guided_card(limits, lesson), *_read(limits, lesson)
+        return read(lesson) | {card: guided_card(limits, lesson)} if lesson else gr.skip()
 
-    def press(_request: gr.Request, event: gr.SelectData) -> tuple[Any, ...]:
+    def press(_request: gr.Request, event: gr.SelectData) -> dict[Any, Any]:
         """Show a lesson, and if it is opened, its recorded race and set-up."""
         value = event.value if isinstance(event.value, dict) else {}
-        unchanged: tuple[Any, ...] = (gr.skip(),) * (3 + len(controls))
         try:
             lesson = find(str(value.get("lesson"))[:80])
         except ValueError as error:
-            return *LessonView(text=problem(str(error))), *unchanged
-        shown = _read(limits, lesson)
+            return {page.text: problem(str(error))}
         if value.get("open") is not True:
-            return *shown, *unchanged
-        race, guided = desk.jobs.shown(lesson.race), guided_card(limits, lesson)
+            return read(lesson)
+        shown = read(lesson) | {card: guided_card(limits, lesson)}
+        race = desk.jobs.shown(lesson.race)
         if race is None:
-            return *shown, guided, *unchanged[1:]
+            return shown
         setup = possible(limits, race.config, recorded=True)
-        return *shown, guided, lesson.race, again(), *(setup.to_controls() if setup else unchanged[3:])
+        filled = zip(controls, setup.to_controls(), strict=True) if setup else ()
+        return {**shown, desk.run: lesson.race, desk.again: again(), **dict(filled)}
 
     outputs = [*page, card, desk.run, desk.again, *controls]
     on_picks([part.select for part in (page.contents, page.guide, card)], press, [], outputs)

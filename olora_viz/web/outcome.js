@@ -1,12 +1,12 @@
 // Hides how a lesson's race ended until the reader has bet on it, or wants to see it anyway.
 //
 // Gradio runs this with `element`, the text of the lesson.
-import { store } from "./race/bet_store.js";
+import { betsAt } from "./race/bet_store.js";
 import { choiceOf } from "./race/bets.js";
 
 /** @type {Set<string>} */
 const revealed = new Set(); // races
-const { load } = store("olora-viz-bets");
+const { load } = betsAt("olora-viz-bets");
 
 const veil = () => {
   const article = /** @type {HTMLElement | null} */ (element.querySelector("article"));

@@ -37,7 +37,7 @@ from olora_viz.web.parts import guide
 from olora_viz.web.parts.background import StudyBar, study_bar
 from olora_viz.web.parts.card import Board, Desk, PageBlocks, element, held
 from olora_viz.web.parts.refused import refused
-from olora_viz.web.parts.setup import ON_GPU, SetUp, first_recording
+from olora_viz.web.parts.setup import ON_GPU, SetUp, SetUpControls, first_recording
 from olora_viz.web.race import ask, bet, cards, events, presets, settings
 from olora_viz.web.race.arrival import hiding_css, read
 from olora_viz.web.race.controls import (
@@ -161,7 +161,7 @@ class TopBar(NamedTuple):
     share: gr.HTML
 
 
-def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> tuple[Desk, list[Any], gr.HTML]:
+def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> tuple[Desk, SetUpControls, gr.HTML]:
     """Lay Race, Decide, Claims and Conditioning out in one row, connected to the controls of one set-up.
 
     Their columns and cards have a class of the page that shows them, as ``race-only``.
@@ -199,11 +199,11 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     board.add(ask.FIELD, [desk.parts["ask"]])
     ask.connect(desk)
     board.add(conditioning.CURVED, [conditioning_columns.curved])
-    controls = [*setup.controls, conditioning_columns.every, setup.settings]
+    controls = setup.controls._replace(curvature=conditioning_columns.every)
     settings.connect(desk, setup, controls, files)
     presets.connect_next_steps(desk, controls, files)
     conditioning.connect(conditioning_columns, demo, jobs, limits, controls, desk.run, files)
-    examples = [*setup.controls[:2], setup.settings]
+    examples = [controls.model, controls.task, controls.settings]
     decide.connect(decide_page, choices, demo, jobs, limits, examples, files)
     claims.connect(claims_page, minutes, demo, jobs, limits, examples, files)
     stream = events.connect(demo, desk, board, controls, files)

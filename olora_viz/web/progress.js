@@ -1,30 +1,27 @@
 // Which lessons this browser's visitor has finished: those done step by step, or answered right.
 //
 // The list is kept in the browser. Where it cannot be stored, it lasts as long as the page.
+import { get, set } from "../figures/live/store.js";
+import { keep, recall } from "./parts/kept.js";
+
 const KEY = "olora-viz-finished";
-const root = document.documentElement;
 
 /** @returns {string[]} names of lessons */
 const finished = () => {
   let stored = [];
   try {
-    stored = JSON.parse(localStorage.getItem(KEY) ?? "[]");
+    stored = JSON.parse(recall("localStorage", KEY) ?? "[]");
   } catch {
-    // denied, or not a list of ours
+    // not a list of ours
   }
-  const here = (root.dataset.finished ?? "").split(" ");
-  return [...new Set([...(Array.isArray(stored) ? stored : []), ...here])].filter(Boolean);
+  return [...new Set([...(Array.isArray(stored) ? stored : []), ...get("finished")])];
 };
 
 /** Adds a lesson to those that are finished. @param {string} name */
 export function finish(name) {
   const names = [...new Set([...finished(), name])];
-  root.dataset.finished = names.join(" ");
-  try {
-    localStorage.setItem(KEY, JSON.stringify(names));
-  } catch {
-    // denied, or full
-  }
+  set({ finished: names });
+  keep("localStorage", KEY, JSON.stringify(names));
   mark();
 }
 

@@ -86,7 +86,7 @@ def settled(lab: Lab, limits: Limits, asked: Choices, drawn: Choices) -> Choices
 
 
 class SpectrumView(NamedTuple):
-    """What the page's outputs show, in their order, or their components."""
+    """What the page's outputs show, or their components."""
 
     singular: Any = gr.skip()
     energy: Any = gr.skip()
@@ -360,18 +360,9 @@ def build(demo: gr.Blocks, limits: Limits, lab: Lab) -> None:
     drawn = gr.Textbox("", visible="hidden", show_label=False)  # the page has it, which the server may forget
     again = gr.Number(visible="hidden", show_label=False)
     outputs = SpectrumView(
-        *charts,
-        *words,
-        controls.of_model,
-        of_map,
-        controls.own,
-        choices.layer,
-        choices.rank,
-        choices.permutation,
-        controls.restore,
-        drawn,
-        again,
-    )
+        **charts, **words, of_model=controls.of_model, of_map=of_map, own=controls.own, layer=choices.layer,
+        rank=choices.rank, permutation=choices.permutation, restore=controls.restore, drawn=drawn, again=again,
+    )  # fmt: skip
     _connect(demo, limits, lab, controls, choices, map_figure, outputs)
 
 
@@ -420,8 +411,8 @@ def _controls(limits: Limits, lab: Lab) -> tuple[Controls, Choices]:
     return Controls(of_model, own, example, permute, restore), choices
 
 
-def _charts() -> tuple[gr.Column, gr.HTML, tuple[gr.HTML, gr.HTML, gr.HTML]]:
-    """Make the charts of the middle column: the map in its card, and those of a `SpectrumView`, in its order."""
+def _charts() -> tuple[gr.Column, gr.HTML, dict[str, gr.HTML]]:
+    """Make the charts of the middle column: the map in its card, and those of a `SpectrumView` by name."""
     with gr.Row(elem_classes="two charts"):
         with gr.Column(elem_classes="card", min_width=0):
             singular = live_figure(elem_id="spectrum-figure")
@@ -430,16 +421,13 @@ def _charts() -> tuple[gr.Column, gr.HTML, tuple[gr.HTML, gr.HTML, gr.HTML]]:
     with gr.Column(elem_classes="card") as of_map:
         map_figure = live_figure(elem_id="layer-map", picks=True)
     angles = in_card(live_figure, elem_id="angles-figure")
-    return of_map, map_figure, (singular, energy, angles)
+    return of_map, map_figure, {"singular": singular, "energy": energy, "angles": angles}
 
 
-def _words() -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML]:
-    """Make the right column, in the order of `SpectrumView`."""
-    verdict = in_card(element, elem_id="spectrum-verdict")
-    table = in_card(element, elem_id="spectrum-energies")
-    factors = in_card(element, elem_id="spectrum-factors")
-    seeing = in_card(element, elem_id="spectrum-story")
-    return verdict, table, factors, seeing
+def _words() -> dict[str, gr.HTML]:
+    """Make the right column: what it shows of a `SpectrumView`, by name."""
+    ids = {"verdict": "verdict", "table": "energies", "factors": "factors", "seeing": "story"}
+    return {name: in_card(element, elem_id=f"spectrum-{id}") for name, id in ids.items()}
 
 
 def _connect(
@@ -459,7 +447,8 @@ def _connect(
     pool = Pool(few("spectra"))
 
     async def show(request: gr.Request, *values: Any) -> SpectrumView:
-        asked, drawn = Choices(*values[:-1]), read(values[-1])
+        *chosen, text = values
+        asked, drawn = Choices(*chosen), read(text)
         try:
             return await asyncio.wait_for(pool.run(visitor_of(request), shown, lab, limits, asked, drawn), ASK_AGAIN)
         except TimeoutError:  # what runs goes on, and the lab keeps it
@@ -467,14 +456,14 @@ def _connect(
         except ValueError as error:
             return refused(str(error), asked, drawn)
 
-    async def show_map(request: gr.Request, text: Any) -> tuple[Any, Any]:
+    async def show_map(request: gr.Request, text: Any) -> dict[Any, Any]:
         try:
             drawing = pool.run(visitor_of(request), layer_map, lab, limits, read(text))
-            return await asyncio.wait_for(drawing, ASK_AGAIN), gr.skip()
+            return {map_figure: await asyncio.wait_for(drawing, ASK_AGAIN)}
         except TimeoutError:
-            return gr.skip(), time.monotonic()
+            return {map_again: time.monotonic()}
         except ValueError:  # too many ask
-            return gr.skip(), gr.skip()
+            return gr.skip()
 
     # Before the event that draws, for whose answer the page waits.
     asked = [choices.model, choices.layer, outputs.drawn, outputs.verdict]

@@ -198,6 +198,18 @@ def test_a_lesson_that_is_left_through_the_list_takes_its_strip_along(context: B
     expect(strip).to_be_hidden()
 
 
+def test_the_way_back_from_the_race_of_a_lesson_leads_to_the_lesson(same_page: Page) -> None:
+    page, shown = same_page, same_page.locator("html")
+    page.get_by_role("link", name="Learn", exact=True).click()
+    page.locator("#lesson-guide [data-open]").first.click()
+    expect(page).to_have_url(re.compile("[?&]lane=.*#race"))  # another set-up than that of the lesson's page
+    expect(shown).to_have_attribute("data-page", "race")
+    page.go_back()
+    expect(shown).to_have_attribute("data-page", "learn")
+    page.go_forward()
+    expect(shown).to_have_attribute("data-page", "race")
+
+
 def test_of_two_lessons_that_are_chosen_in_one_moment_the_last_is_shown(same_page: Page) -> None:
     page = same_page
     page.get_by_role("link", name="Learn", exact=True).click()

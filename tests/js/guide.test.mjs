@@ -4,19 +4,54 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
+  PACE,
   START,
   allDone,
+  begin,
   did,
+  isHalf,
   isMet,
   isPast,
   linked,
+  look,
+  open,
   placeIn,
+  press,
   read,
   turn,
 } from "../../olora_viz/web/parts/guide_state.js";
 
 /** @param {string} kind @param {number} [low] @param {number} [high] */
 const wait = (kind, low = 0, high = 1) => ({ kind, words: "", of: "", low, high });
+
+/** @param {Partial<import("../../olora_viz/web/parts/guide_state.js").Step>} [parts] */
+const step = (parts) => ({
+  wait: null,
+  page: "race",
+  opens: "",
+  hides: false,
+  answers: false,
+  ...parts,
+});
+const EMPTY = { run: "", state: ["status", "ready"], enabled: true, bet: false, asksWhen: false };
+const SEEN = { ...EMPTY, page: "race", value: NaN, step: 0, steps: 0 };
+const RECORDED = { ...SEEN, run: "old", state: ["status", "recorded"], step: 60, steps: 60 };
+
+/**
+ * Look at the page again and again.
+ *
+ * @param {number} ms
+ * @param {import("../../olora_viz/web/parts/guide_state.js").Playing} playing
+ * @param {import("../../olora_viz/web/parts/guide_state.js").Step} step
+ * @param {import("../../olora_viz/web/parts/guide_state.js").Seen} seen
+ */
+function watched(ms, playing, step, seen) {
+  const looks = [look(playing, step, seen)];
+  for (let at = PACE; at < ms; at += PACE)
+    looks.push(look(looks[looks.length - 1].playing, step, seen));
+  return { ...looks[looks.length - 1], looks };
+}
+
 const NOTHING = { pressed: false, value: NaN, step: 0, steps: 0, ended: false, bet: false };
 
 test("whatever a browser has stored, the place is a step of the guide", () => {
@@ -103,4 +138,95 @@ test("a chart is past step 0 with a step of a lane, and not by the level of gues
   assert.equal(isPast([]), false);
   assert.equal(isPast([guess, { legendgroup: "LoRA" }, lane([0, 0])]), false);
   assert.equal(isPast([guess, lane(new Float64Array([0, 5]))]), true);
+});
+
+test("a step that waits for a race's end goes on at the end of the next one, never at that of the one before", () => {
+  const ends = step({ wait: wait("ended") });
+  const racing = { ...SEEN, run: "new", state: ["status", "racing"], enabled: false };
+  const ended = { ...RECORDED, run: "new", state: ["status", "finished"] };
+  let playing = press(open(begin(START, ""), ends, RECORDED), "old");
+  const late = watched(60_000, playing, ends, RECORDED);
+  assert.equal(late.met, false, "however long it takes to begin");
+  playing = watched(1000, late.playing, ends, racing).playing;
+  assert.equal(look(playing, ends, ended).met, true);
+  assert.equal(watched(1000, open(begin(START, ""), ends, SEEN), ends, ended).met, false);
+  const long = watched(4000, open(begin(START, ""), ends, SEEN), ends, ended);
+  assert.ok(
+    long.looks.some(({ met }) => met),
+    "one that nobody began is over for a while",
+  );
+});
+
+test("a recorded race is shown from step 0, until it stands there or the reader races or bets", () => {
+  const steps = step({ opens: "rewind", wait: wait("step", 0, 1) });
+  const fresh = open(begin(START, ""), steps, RECORDED);
+  const first = look(fresh, steps, RECORDED);
+  assert.equal(first.toStart, true);
+  assert.equal(first.met, false, "the page has taken it there, not the reader");
+  const stood = watched(4000, first.playing, steps, { ...RECORDED, step: 0 });
+  assert.equal(stood.playing.rewinds, false);
+  assert.ok(stood.looks.every(({ toStart }) => !toStart));
+  assert.equal(look(stood.playing, steps, RECORDED).toStart, false, "the reader's own step stays");
+  for (const other of [{ bet: true }, { state: ["status", "racing"] }, { steps: 0 }])
+    assert.equal(look(fresh, steps, { ...RECORDED, ...other }).toStart, false);
+  assert.equal(open(begin(START, ""), steps, { ...RECORDED, bet: true }).rewinds, false);
+});
+
+test("the race of before a lesson counts for nothing: neither its bet nor its end", () => {
+  const bets = step({ opens: "rewind", wait: wait("bet") });
+  const seen = { ...RECORDED, bet: true };
+  const other = open(begin(START, "old"), bets, seen);
+  assert.equal(other.rewinds, true);
+  assert.deepEqual([look(other, bets, seen).met, look(other, bets, seen).toStart], [false, false]);
+  assert.equal(look(other, bets, { ...seen, run: "new" }).met, true);
+});
+
+test("an ended race is cleared once, and a race that has begun never", () => {
+  const clears = step({ opens: "clear", wait: wait("pressed") });
+  const playing = open(begin(START, ""), clears, RECORDED);
+  const { resets, playing: after } = look(playing, clears, RECORDED);
+  assert.equal(resets, true);
+  assert.equal(look(after, clears, RECORDED).resets, false);
+  const begun = look(playing, clears, { ...SEEN, state: ["status", "loading"] });
+  assert.equal(begun.resets || look(begun.playing, clears, RECORDED).resets, false);
+  const waits = look(playing, clears, { ...RECORDED, enabled: false });
+  assert.equal(waits.resets, false, "its last results are on their way");
+  assert.equal(look(waits.playing, clears, RECORDED).resets, true, "also one that comes later");
+});
+
+test("a bet of two questions is half placed until both are answered, and stays so in words", () => {
+  const bets = step({ wait: wait("bet") });
+  const playing = open(begin(START, ""), bets, SEEN);
+  const half = { ...SEEN, bet: true, asksWhen: true };
+  const looked = look(playing, bets, half);
+  assert.deepEqual([looked.met, looked.playing.half], [false, true]);
+  assert.equal(isHalf(playing, bets, half), true);
+  assert.equal(look(looked.playing, bets, { ...half, asksWhen: false }).met, true);
+  assert.equal(isHalf(playing, step({ wait: wait("ended") }), half), false);
+});
+
+test("what is done goes on, or is answered and then stays; on another page only a press counts", () => {
+  for (const answers of [false, true]) {
+    const presses = step({ wait: wait("pressed"), answers });
+    const pressed = press(open(begin(START, ""), presses, SEEN));
+    const { met, playing } = look(pressed, presses, { ...SEEN, page: "learn" });
+    assert.deepEqual([met, playing.said], [true, answers]);
+    if (answers) assert.equal(look(playing, presses, SEEN).met, false);
+  }
+  const moves = step({ wait: wait("value", 4, 6) });
+  const playing = open(begin(START, ""), moves, SEEN);
+  assert.equal(look(playing, moves, { ...SEEN, value: 5 }).met, true);
+  assert.equal(look(playing, moves, { ...SEEN, value: 5, page: "learn" }).met, false);
+});
+
+test("a step that hides the results keeps what an earlier one began, any other begins anew", () => {
+  const playing = open(begin(START, ""), step({ opens: "rewind" }), RECORDED);
+  const clearing = { ...playing, clears: true, pressed: true, said: true, before: "old" };
+  const kept = open(clearing, step({ hides: true }), RECORDED);
+  assert.deepEqual(
+    [kept.rewinds, kept.clears, kept.pressed, kept.said],
+    [true, true, false, false],
+  );
+  const anew = open(clearing, step(), RECORDED);
+  assert.deepEqual([anew.rewinds, anew.clears, anew.before], [false, false, "old"]);
 });

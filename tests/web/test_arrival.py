@@ -18,7 +18,7 @@ from olora_viz.web.jobs.accelerator import seconds_needed
 from olora_viz.web.jobs.job import readers_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.page import build
-from olora_viz.web.parts.setup import TASK, YOUR_FILE, SetUp, first_recording
+from olora_viz.web.parts.setup import YOUR_FILE, SetUp, first_recording
 from olora_viz.web.race.arrival import FIRST_RECORDED, arrive
 from olora_viz.web.race.presets import PRESETS, filled
 
@@ -137,7 +137,7 @@ def test_a_visitor_s_own_file_survives_a_reload_a_restart_and_a_new_tab(jobs: Jo
     address = {"query": mine.to_query(), "own": True}
     without = arrive(LIMITS, jobs, FILES, None, [], address)
     assert "choose it again" in without.words
-    assert without.setup.to_controls()[TASK] == gr.skip()
+    assert without.setup.to_controls().task == gr.skip()
     found = arrive(LIMITS, jobs, FILES, None, [], address | {"file": sent})
     assert found.brought is not None
     assert found.setup == replace(mine, task=found.brought.token)
@@ -186,7 +186,7 @@ def test_beside_somebody_s_run_on_their_file_the_set_up_never_passes_for_its_own
     job = jobs.start(replace(SETUP, task=file.token).to_config(LIMITS, FILES))
     key = readers_key(job.id)
     opened = arrive(LIMITS, jobs, FILES, None, [], {"query": "", "run": key})
-    assert opened.setup.to_controls()[TASK] == gr.skip()
+    assert opened.setup.to_controls().task == gr.skip()
     reload = arrive(LIMITS, jobs, FILES, key, [], {"query": SETUP.to_query(), "own": True})
     for page in (opened, reload):
         assert (page.run, page.words.count("owner&#39;s own file")) == (key, 1)
@@ -201,5 +201,5 @@ def test_a_file_that_is_none_is_not_taken(jobs: Jobs, file: object) -> None:
 
 def test_a_preset_keeps_a_visitor_s_own_file() -> None:
     for preset in PRESETS:
-        assert filled(LIMITS, preset, "file:abc")[TASK] == gr.skip()
-        assert filled(LIMITS, preset, "addition")[TASK] == preset.task
+        assert filled(LIMITS, preset, "file:abc").task == gr.skip()
+        assert filled(LIMITS, preset, "addition").task == preset.task

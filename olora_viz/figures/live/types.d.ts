@@ -171,5 +171,6 @@ export interface Sources {
 declare global {
   interface Window {
     Plotly?: PlotlyApi;
+    oloraVizStore?: import("./store.js").Store;
   }
 }

@@ -3,12 +3,13 @@
 // Gradio runs this with `element`. A page with class=NAME in its address is in the class. In class mode
 // it opens the class, and shows the code and every histogram; else a histogram is shown to whoever has
 // voted on its question.
+import { get, subscribe } from "../../figures/live/store.js";
+import { keep, recall } from "../parts/kept.js";
 import { className, forOthers, projects } from "./address.js";
 
 const KEY = "olora-viz-class";
 const PROJECTED = 1000; // ms between two looks of a projector
 const OWN = 5000; // of any other page
-const root = document.documentElement;
 const strip = /** @type {HTMLElement} */ (element.querySelector("#class-strip"));
 const part = (/** @type {string} */ one) => /** @type {HTMLElement} */ (strip.querySelector(one));
 const [tally, join, problem] = [".tally", ".join", ".problem"].map(part);
@@ -31,24 +32,18 @@ let isTeacher = false;
 
 const load = () => {
   try {
-    const kept = JSON.parse(localStorage.getItem(KEY) ?? "null");
+    const kept = JSON.parse(recall("localStorage", KEY) ?? "null");
     if (kept?.name === name && typeof kept.member === "string" && Array.isArray(kept.voted))
       mine = kept;
   } catch {
-    // denied, or not ours
+    // not ours
   }
   if (mine.member) return;
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   mine.member = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 };
 
-const keep = () => {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(mine));
-  } catch {
-    // denied, or full
-  }
-};
+const keepMine = () => keep("localStorage", KEY, JSON.stringify(mine));
 
 /** @param {string} [sentence] */
 const say = (sentence = "") => {
@@ -59,13 +54,10 @@ const say = (sentence = "") => {
 
 /** The question that the page asks now: of its bet, or of its lesson. */
 const question = () => {
-  if (root.dataset.page === "learn")
+  if (get("page") === "learn")
     return /** @type {HTMLElement | null} */ (document.querySelector("#lesson-guide [data-check]"))
       ?.dataset.check;
-  if (root.dataset.page !== "race") return undefined;
-  const asked = /** @type {HTMLElement | null} */ (document.querySelector("#bet-ask .bet"));
-  const run = /** @type {HTMLElement | null} */ (document.querySelector("#bet-score .bet-run"));
-  return (run && asked?.closest("[hidden]") ? run : (asked ?? run))?.dataset.key;
+  return get("page") === "race" ? get("question") : "";
 };
 
 /**
@@ -121,7 +113,7 @@ const send = (message) =>
 /** Opens the class, or tells it what its short address opens now. */
 const open = async () => {
   const link = forOthers(window.location.search);
-  const page = root.dataset.page ?? "";
+  const page = get("page");
   if (opens === `${link}#${page}`) return;
   opens = `${link}#${page}`;
   const answer = await send({ do: "open", link, page });
@@ -136,7 +128,7 @@ const vote = async (of, choice) => {
   const votes = await send({ do: "vote", of, choice });
   if (!votes) return;
   mine.voted = [...mine.voted.filter((one) => one !== of), of];
-  keep();
+  keepMine();
   draw(of, votes);
   look(false);
 };
@@ -146,7 +138,7 @@ const look = async (asks = true) => {
   const projecting = projects(window.location.search);
   const of = question() ?? "";
   const sees = of !== "" && (projecting || mine.voted.includes(of));
-  strip.hidden = projecting && !["race", "learn"].includes(root.dataset.page ?? "");
+  strip.hidden = projecting && !["race", "learn"].includes(get("page"));
   part(".member").hidden = projecting;
   tally.hidden = !sees || shown.of !== of;
   join.hidden = !projecting || over;
@@ -167,7 +159,7 @@ const look = async (asks = true) => {
 
 if (name) {
   load();
-  keep();
+  keepMine();
   for (const place of strip.querySelectorAll(".class-name")) place.textContent = name;
   part(".short").textContent = short.replace(/^https?:\/\//, "");
   part(".local").hidden = !/^(localhost|127\.|\[::1\])/.test(window.location.hostname);
@@ -194,9 +186,7 @@ if (name) {
     },
     true,
   );
-  new MutationObserver(() => look()).observe(root, {
-    attributeFilter: ["data-class", "data-page"],
-  });
+  subscribe(["class", "page"], look);
   const fold = part("[data-fold]");
   fold.addEventListener("click", () => {
     const folded = strip.toggleAttribute("data-folded");

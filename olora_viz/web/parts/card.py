@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
 from gradio.block_function import BlockFunction
+from gradio.blocks import convert_component_dict_to_list
 from gradio.state_holder import SessionState
 
 from olora_viz.figures.live.bundle import bundle, is_packed, pack, pack_all
@@ -358,8 +359,10 @@ class PageBlocks(gr.Blocks):
     async def postprocess_data(
         self, block_fn: BlockFunction, predictions: Any, state: SessionState | None
     ) -> list[Any]:
-        """Return what is sent for the values that a function returned."""
+        """Return what is sent for the values that a function returned, in order or by their components."""
         outputs = block_fn.outputs
+        if isinstance(predictions, dict) and predictions:
+            predictions = convert_component_dict_to_list(outputs, predictions)
         if not isinstance(predictions, list | tuple) or len(predictions) != len(outputs) or len(outputs) == 1:
             return await super().postprocess_data(block_fn, predictions, state)
         sent = list(predictions)

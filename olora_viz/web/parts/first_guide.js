@@ -2,8 +2,8 @@
 // another page, or has closed it.
 //
 // Gradio runs this with `element`.
+import { set } from "../../figures/live/store.js";
 import { load, play, playing, save } from "./guide.js";
-import { whenThere } from "./when_there.js";
 
 const section = /** @type {HTMLElement} */ (element.querySelector(".guide"));
 const name = section.dataset.guide ?? "";
@@ -11,7 +11,7 @@ const query = new URLSearchParams(window.location.search);
 
 const never = () => {
   save({ ...load(), never: true });
-  document.querySelector(".guide-offer")?.setAttribute("hidden", "");
+  set({ guideOffered: false });
 };
 
 /** @param {boolean} resumes */
@@ -30,7 +30,4 @@ const isLink =
   [...query.keys()].some((key) => !key.startsWith("__")) || window.location.hash !== "";
 if (playing() === name) begin(true);
 else if (query.get("guide") === name) begin(false);
-else if (!isLink && window.top === window.self && !load().never)
-  whenThere({ introduction: "" }, (line) =>
-    line.querySelector(".guide-offer")?.removeAttribute("hidden"),
-  );
+else set({ guideOffered: !isLink && window.top === window.self && !load().never });

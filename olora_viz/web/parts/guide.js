@@ -3,52 +3,38 @@
 //
 // The steps are in the page, see guide.py; the place is kept in the browser, and the tab that plays.
 
-import { START, allDone, did, isMet, isPast, linked, placeIn, read, turn } from "./guide_state.js";
+import { get, set } from "../../figures/live/store.js";
+import {
+  PACE,
+  START,
+  allDone,
+  begin,
+  did,
+  isEarly,
+  isHalf,
+  isPast,
+  linked,
+  look,
+  open,
+  placeIn,
+  press,
+  read,
+  turn,
+} from "./guide_state.js";
+import { keep, recall } from "./kept.js";
 
-/** @import { Kept, Wait } from "./guide_state.js" */
+/** @import { Kept, Seen, Step } from "./guide_state.js" */
 
 const KEY = "olora-viz-guide";
-const BEGUN = "olora-viz-guide"; // the event: another guide of this page stops
-const PACE = 250; // ms between two looks at the page
-const PATIENCE = 3000 / PACE;
 const SETTLING = 6000 / PACE; // a page that opens grows, and moves what is framed
-const root = document.documentElement;
 
-/** @returns {Kept} */
-export const load = () => {
-  try {
-    return read(localStorage.getItem(KEY));
-  } catch {
-    return read(null); // denied
-  }
-};
+export const load = () => read(recall("localStorage", KEY));
 
 /** @param {Kept} kept */
-export const save = (kept) => {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(kept));
-  } catch {
-    // denied, or full
-  }
-};
+export const save = (kept) => keep("localStorage", KEY, JSON.stringify(kept));
 
 /** The guide that this tab plays; a reload goes on with it. */
-export const playing = () => {
-  try {
-    return sessionStorage.getItem(KEY) ?? "";
-  } catch {
-    return "";
-  }
-};
-
-/** @param {string} name */
-const remember = (name) => {
-  try {
-    sessionStorage.setItem(KEY, name);
-  } catch {
-    // denied
-  }
-};
+export const playing = () => recall("sessionStorage", KEY) ?? "";
 
 /** Opens the tab of a part of the page. @param {string} id */
 export const revealed = (id) => {
@@ -57,13 +43,14 @@ export const revealed = (id) => {
     document.querySelectorAll("[data-tab-name]")
   );
   for (const { dataset } of tabs)
-    if (part?.closest(`.tab-${dataset.tabName}`)) root.dataset.tab = dataset.tabName;
+    if (part?.closest(`.tab-${dataset.tabName}`)) set({ tab: dataset.tabName });
   return part;
 };
 
 const slider = () =>
   /** @type {HTMLInputElement | null} */ (document.querySelector("#scrubber input"));
-const state = () => document.querySelector("#status .status")?.classList;
+/** The words of the status of the race. */
+const state = () => [...(document.querySelector("#status .status")?.classList ?? [])];
 /** Whether a chart in view still shows a race that the slider has taken back to step 0: on a busy machine for seconds. */
 const chartsLag = () => {
   const charts = document.querySelectorAll(
@@ -76,14 +63,33 @@ const asksWhen = () => {
   const open = document.querySelectorAll("#bet-card [data-when]:not([data-placed])");
   return [...open].some((slider) => slider.getClientRects().length);
 };
-/** The race in view; empty without one. */
-const runInView = () =>
-  /** @type {HTMLElement | null} */ (document.querySelector("#bet-score .bet-run"))?.dataset.run ??
-  "";
-/** Whether the race has ended, and its last results are there. */
-const isOver = () =>
-  !(/** @type {HTMLButtonElement | null} */ (document.getElementById("race-button"))?.disabled) &&
-  ["finished", "stopped", "diverged", "recorded"].some((word) => state()?.contains(word));
+
+/** @param {HTMLElement} step @returns {Step} */
+const stepOf = (step) => {
+  const { waits, page = "", opens = "", hides } = step.dataset;
+  const answers = step.querySelector(".then") !== null;
+  return { wait: JSON.parse(waits || "null"), page, opens, hides: hides !== undefined, answers };
+};
+
+/** @param {Step} step @returns {Seen} */
+const see = ({ wait }) => {
+  const control = /** @type {HTMLInputElement | null} */ (
+    wait?.of ? document.querySelector(wait.of) : null
+  );
+  const button = /** @type {HTMLButtonElement | null} */ (document.getElementById("race-button"));
+  const at = slider();
+  return {
+    page: get("page"),
+    run: get("run"),
+    state: state(),
+    enabled: !button?.disabled,
+    value: control?.value ? Number(control.value) : NaN,
+    step: Number(at?.value ?? 0),
+    steps: at?.disabled ? 0 : Number(at?.max ?? 0),
+    bet: get("betPlaced"),
+    asksWhen: get("betPlaced") && asksWhen(),
+  };
+};
 
 /**
  * Play the guide of a section.
@@ -96,56 +102,29 @@ const isOver = () =>
  */
 export function play(section, { resumes = false, finished = () => {}, left = () => {} }) {
   const name = section.dataset.guide ?? "";
-  const steps = /** @type {HTMLElement[]} */ ([...section.querySelectorAll(".step")]);
-  /** @type {(Wait | null)[]} */
-  const waits = steps.map(({ dataset }) => JSON.parse(dataset.waits || "null"));
+  const elements = /** @type {HTMLElement[]} */ ([...section.querySelectorAll(".step")]);
+  const steps = elements.map(stepOf);
   const part = (/** @type {string} */ one) =>
     /** @type {HTMLElement} */ (section.querySelector(one));
   const [back, on, close] = ["[data-back]", "[data-on]", "[data-close]"].map(part);
-  let place = resumes ? placeIn(load(), name, steps.length) : START;
-  if (!resumes) place = { ...place, at: linked(window.location.search, steps.length) ?? 0 };
-  let pressed = false;
-  let said = false; // the step was done, and its answer is shown
-  let half = false; // the first question of a bet is answered, and the second one is not
-  let rewinds = false;
-  let rewound = 0; // for how many looks it has stood at step 0
-  let clears = false; // an ended race, also one that the page shows later
+  const { race = "" } = section.dataset;
+  const former = race && !resumes && get("run") !== race ? get("run") : "";
+  const linkedPlace = { ...START, at: linked(window.location.search, steps.length) ?? 0 };
+  let now = begin(resumes ? placeIn(load(), name, steps.length) : linkedPlace, former);
   let follows = 0; // for how many looks what is framed is kept in view
-  let over = 0; // for how many looks the race has been over: that of before is, until the next one begins
-  let before = ""; // the race in view as Race was pressed, until the next one begins, however long that takes
   /** @type {Element | null} */
   let framed = null;
-  const { race = "" } = section.dataset;
-  const former = race && !resumes && runInView() !== race ? runInView() : "";
-  /** Whether the race of before is in view: a bet on it, or its end, is not that of the lesson. */
-  const isFormer = () => former !== "" && runInView() === former;
+  const step = () => steps[now.place.at];
+  const isLast = () => now.place.at === steps.length - 1;
 
-  /** Whether who is ahead is bet on; the second question may still be open. */
-  const hasBet = () => root.dataset.bet === "placed" && !isFormer();
-
-  const keep = () => {
+  const keepPlace = () => {
     const kept = load();
-    save({ ...kept, places: { ...kept.places, [name]: place } });
-    remember(name);
-  };
-
-  const seen = () => {
-    const control = /** @type {HTMLInputElement | null} */ (
-      waits[place.at]?.of ? document.querySelector(waits[place.at]?.of ?? "") : null
-    );
-    const at = slider();
-    return {
-      pressed,
-      value: control?.value ? Number(control.value) : NaN,
-      step: Number(at?.value ?? 0),
-      steps: at?.disabled ? 0 : Number(at?.max ?? 0),
-      ended: over > PATIENCE,
-      bet: hasBet() && !asksWhen(),
-    };
+    save({ ...kept, places: { ...kept.places, [name]: now.place } });
+    keep("sessionStorage", KEY, name);
   };
 
   const frame = () => {
-    const where = document.getElementById(steps[place.at].dataset.where ?? "");
+    const where = document.getElementById(elements[now.place.at].dataset.where ?? "");
     if (where === framed) return;
     framed?.removeAttribute("data-framed");
     where?.setAttribute("data-framed", "");
@@ -154,31 +133,13 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
 
   /** What is hidden until the step is done, and whether it asks for a bet. */
   const veil = () => {
-    const { hides } = steps[place.at].dataset;
-    const veiled = hides !== undefined && !said;
-    root.toggleAttribute("data-veil", veiled);
-    root.toggleAttribute("data-veil-answers", veiled && !!state()?.contains("recorded")); // `:has` of the page is dear
-    root.toggleAttribute("data-bet-asked", waits[place.at]?.kind === "bet");
-  };
-
-  /** Shows a recorded race from step 0; any other one begins there. */
-  const rewind = () => {
-    const at = slider();
-    if (isFormer()) return;
-    if (hasBet() || ["racing", "finished"].some((word) => state()?.contains(word))) rewinds = false;
-    if (!rewinds || !at || at.disabled || !isOver()) return;
-    rewound = Number(at.value) ? 0 : rewound + 1; // the race of the lesson may come later, at its end
-    rewinds = rewound < PATIENCE;
-    if (rewound) return;
-    at.value = "0";
-    at.dispatchEvent(new Event("input", { bubbles: true }));
-  };
-
-  /** Whether the reader has opened another page than that of the step: going on would take them off it. */
-  const isAway = () => {
-    const { page } = steps[place.at].dataset;
-    const isElsewhere = !!page && !!root.dataset.page && root.dataset.page !== page;
-    return isElsewhere && waits[place.at]?.kind !== "pressed";
+    const veiled = step().hides && !now.said;
+    set({
+      veil: veiled,
+      veilAnswers: veiled && state().includes("recorded"), // `:has` of the page is dear
+      rewinds: now.rewinds && (isEarly(now) || chartsLag()),
+      betAsked: step().wait?.kind === "bet",
+    });
   };
 
   /** Keeps what is framed in view until the reader does something. */
@@ -188,38 +149,30 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   };
 
   const show = () => {
-    const { where = "", page = "", opens, hides } = steps[place.at].dataset;
-    const wait = waits[place.at];
-    said = half = pressed = false;
-    over = 0;
-    steps.forEach((step, i) => step.toggleAttribute("hidden", i !== place.at));
+    now = open(now, step(), see(step()));
+    const { page, wait } = step();
+    elements.forEach((one, i) => one.toggleAttribute("hidden", i !== now.place.at));
     write();
     section.hidden = false;
-    back.toggleAttribute("disabled", place.at === 0);
-    part(".at").textContent = `${place.at + 1} of ${steps.length}`;
+    back.toggleAttribute("disabled", now.place.at === 0);
+    part(".at").textContent = `${now.place.at + 1} of ${steps.length}`;
     part(".waits").textContent = wait ? `waiting: ${wait.words}` : "";
-    if (page && root.dataset.page !== page) window.location.hash = page;
-    const waited = hides !== undefined; // a step was skipped before the race that it begins with was there
-    clears = opens === "clear" || (waited && clears);
-    rewinds = (opens === "rewind" && !hasBet()) || (waited && rewinds); // who has bet may play it at once
-    rewound = 0;
-    root.toggleAttribute("data-rewinds", rewinds);
+    if (page && get("page") !== page) window.location.hash = page;
     veil();
-    const shown = revealed(where);
+    const shown = revealed(elements[now.place.at].dataset.where ?? "");
     frame();
     follows = shown ? SETTLING : 0;
     requestAnimationFrame(follow);
-    keep();
+    keepPlace();
   };
 
   /** The words of the step, or what is said when it was done. */
   const write = () => {
-    const step = steps[place.at];
-    step.querySelector(".now")?.toggleAttribute("hidden", said);
-    step.querySelector(".then")?.toggleAttribute("hidden", !said);
-    const isLast = place.at === steps.length - 1;
-    const goesOn = said || half || !waits[place.at];
-    on.textContent = goesOn ? (isLast ? "done" : "next ›") : "skip";
+    const { said, half, place } = now;
+    elements[place.at].querySelector(".now")?.toggleAttribute("hidden", said);
+    elements[place.at].querySelector(".then")?.toggleAttribute("hidden", !said);
+    const goesOn = said || half || !step().wait;
+    on.textContent = goesOn ? (isLast() ? "done" : "next ›") : "skip";
     on.classList.toggle("primary", goesOn);
     if (said) part(".waits").textContent = "";
     if (half) part(".waits").textContent = "waiting: the second bet";
@@ -227,76 +180,63 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
 
   /** @param {number} by */
   const turned = (by) => {
-    place = turn(place, by, steps.length);
+    now = { ...now, place: turn(now.place, by, steps.length) };
     show();
   };
 
   const forward = () => {
-    if (isHalf()) finish(); // the second question is a gift
-    if (place.at === steps.length - 1) stop(true);
+    if (isHalf(now, step(), see(step()))) finish(); // the second question is a gift
+    if (isLast()) stop(true);
     else turned(1);
   };
 
-  /** Whether the step asks for a bet, and its first question alone is answered. */
-  const isHalf = () => waits[place.at]?.kind === "bet" && hasBet() && asksWhen();
-
   const finish = () => {
-    place = did(place);
-    keep();
-    if (allDone(place, waits)) finished();
+    now = { ...now, place: did(now.place) };
+    keepPlace();
+    const waits = steps.map(({ wait }) => wait);
+    if (allDone(now.place, waits)) finished();
   };
 
-  const look = () => {
+  const update = () => {
     if (!section.isConnected) return stop(false);
-    if (!isOver()) before = "";
-    if (before && runInView() === before) over = 0;
-    else over = isOver() ? over + 1 : PATIENCE;
-    rewind();
-    if (hasBet() || ["waiting", "loading", "racing"].some((word) => state()?.contains(word)))
-      clears = false;
-    if (clears && isOver()) {
-      clears = false;
-      document.getElementById("reset-button")?.click();
+    const { half } = now;
+    const { playing, toStart, resets, met } = look(now, step(), see(step()));
+    now = playing;
+    const at = slider();
+    if (at && toStart) {
+      at.value = "0";
+      at.dispatchEvent(new Event("input", { bubbles: true }));
     }
-    const early = rewound < 1000 / PACE; // charts follow the slider later
-    root.toggleAttribute("data-rewinds", rewinds && (early || chartsLag()));
+    if (resets) document.getElementById("reset-button")?.click();
     frame(); // what Gradio has added since
     follow();
     veil();
-    const wait = waits[place.at];
-    if (isHalf() && !half) {
-      half = true;
-      write();
-    }
-    if (said || (rewinds && !rewound) || !wait || isAway() || !isMet(wait, seen()))
-      return undefined;
-    finish();
-    if (!steps[place.at].querySelector(".then")) return forward();
-    said = true;
-    write();
-    return veil();
+    if (met) finish();
+    if (met && !now.said) return forward();
+    if (met || now.half !== half) write();
+    return undefined;
   };
 
   /** @param {Event} event */
-  const press = (event) => {
+  const pressed = (event) => {
     const target = /** @type {Element} */ (event.target);
-    const wait = waits[place.at];
+    const { wait } = step();
     if (wait?.kind !== "pressed" || !target.closest?.(wait.of)) return;
-    pressed = true;
-    if (target.closest("#race-button")) before = runInView();
-    setTimeout(look); // after what the press does
+    now = press(now, target.closest("#race-button") ? get("run") : undefined);
+    setTimeout(update); // after what the press does
   };
 
   /** Whoever moves the step has the last word. @param {Event} event */
   const moved = ({ isTrusted, target }) => {
-    if (isTrusted && /** @type {Element} */ (target).closest?.("#scrubber")) rewinds = false;
+    if (isTrusted && /** @type {Element} */ (target).closest?.("#scrubber"))
+      now = { ...now, rewinds: false };
   };
 
   /** A lane was hidden in a chart, see hidden_lanes.js. */
   const hide = () => {
-    if (waits[place.at]?.kind !== "hidden") return;
-    pressed = true;
-    look();
+    if (step().wait?.kind !== "hidden") return;
+    now = press(now);
+    update();
   };
 
   /** @param {boolean} closed by the reader */
@@ -304,26 +244,25 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     clearInterval(timer);
     alive.abort();
     framed?.removeAttribute("data-framed");
-    for (const mark of ["data-veil", "data-veil-answers", "data-bet-asked", "data-rewinds"])
-      root.removeAttribute(mark);
+    set({ veil: false, veilAnswers: false, rewinds: false, betAsked: false });
     section.hidden = true;
-    if (closed) remember("");
+    if (closed) keep("sessionStorage", KEY, "");
   }
 
-  document.dispatchEvent(new Event(BEGUN));
+  get("endGuide")();
+  set({ endGuide: () => stop(false) });
   const alive = new AbortController();
   const { signal } = alive;
   back.addEventListener("click", () => turned(-1), { signal });
   on.addEventListener("click", forward, { signal });
   close.addEventListener("click", () => (stop(true), left()), { signal });
-  document.addEventListener(BEGUN, () => stop(false), { signal });
-  document.addEventListener("click", press, { signal, capture: true });
+  document.addEventListener("click", pressed, { signal, capture: true });
   for (const kind of ["input", "click"]) document.addEventListener(kind, moved, { signal });
   document.addEventListener("olora-viz-hide", hide, { signal });
   for (const kind of ["wheel", "touchmove", "pointerdown", "click", "keydown", "hashchange"])
     window.addEventListener(kind, () => (follows = 0), { signal, capture: true, passive: true });
-  window.addEventListener("pagehide", () => pressed && look(), { signal }); // the press has left the page
-  const timer = window.setInterval(look, PACE);
+  window.addEventListener("pagehide", () => now.pressed && update(), { signal }); // the press has left the page
+  const timer = window.setInterval(update, PACE);
   show();
   return { stop };
 }

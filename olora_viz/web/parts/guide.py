@@ -22,7 +22,7 @@ LANE = re.compile(r"\{([a-z_]+)\}")
 def offer() -> Markup:
     """Return the line that offers the first guide; its script shows it on a first visit."""
     return Markup(
-        '<p class="guide-offer" hidden><button type="button" class="as-link" data-begin="{}">{}</button>'
+        '<p class="guide-offer"><button type="button" class="as-link" data-begin="{}">{}</button>'
         '<button type="button" class="close" data-never aria-label="Do not offer it again">×</button></p>'
     ).format(FIRST_GUIDE.name, FIRST_GUIDE.title)
 

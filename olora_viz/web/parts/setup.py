@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
 import gradio as gr
@@ -107,7 +107,7 @@ class SetUp:
         Raises:
             ValueError: a value breaks a rule of the page; the message is one sentence.
         """
-        sent = dict(zip(FIELDS_OF_SETUP, values, strict=True))
+        sent = dict(zip(SetUpControls._fields, values, strict=True))
         config = checked_config(limits, **sent, files=files)
         setup = replace(cls.of_page(config), task=sent["task"])
         return setup if config.keep in KEPT else setup.keeping(sent["settings"]["keep"])
@@ -149,7 +149,7 @@ class SetUp:
 
     def values(self) -> dict[str, Any]:
         """Return the values of the controls by name, with the lanes as rows of the table."""
-        plain = {name: getattr(self, name) for name in FIELDS_OF_SETUP}
+        plain = {name: getattr(self, name) for name in SetUpControls._fields}
         return plain | {"lanes": rows_of(self.lanes), "settings": self.settings.values()}
 
     def to_query(self) -> str:
@@ -178,8 +178,8 @@ class SetUp:
         """
         return checked_config(limits, **self.values(), files=files)
 
-    def to_controls(self, keep: Collection[str] = ()) -> tuple[Any, ...]:
-        """Return the controls' values, in the order of the fields.
+    def to_controls(self, keep: Collection[str] = ()) -> SetUpControls:
+        """Return the controls' values.
 
         Args:
             keep: names of fields whose controls stay as they are. The task also stays if it was a visitor's own file,
@@ -188,7 +188,20 @@ class SetUp:
         stay = {*keep, *([] if self.task in TASKS or is_token(self.task) else ["task"])}
         is_known = self.settings.keep in KEPT or is_token(self.settings.keep)
         values = (self if is_known else self.keeping(PLAIN_SETTINGS.keep)).values()
-        return tuple(gr.skip() if name in stay else value for name, value in values.items())
+        return SetUpControls(**{name: value for name, value in values.items() if name not in stay})
+
+
+class SetUpControls(NamedTuple):
+    """The controls of a page for the fields of a `SetUp`, or their values."""
+
+    model: Any = gr.skip()
+    task: Any = gr.skip()
+    steps: Any = gr.skip()
+    batch: Any = gr.skip()
+    seed: Any = gr.skip()
+    lanes: Any = gr.skip()
+    curvature: Any = gr.skip()
+    settings: Any = gr.skip()
 
 
 ON_CPU, ON_GPU = "first", "smollm2"
@@ -216,13 +229,8 @@ def first_recording(limits: Limits) -> str:
     return ON_GPU
 
 
-FIELDS_OF_SETUP = tuple(field.name for field in fields(SetUp))
-
-IN_QUERY = (*(name for name in FIELDS_OF_SETUP if name not in ("lanes", "settings")), *NAMES_OF_SETTINGS)
+IN_QUERY = (*(name for name in SetUpControls._fields if name not in ("lanes", "settings")), *NAMES_OF_SETTINGS)
 """Names of a set-up in a link beside ``lane``; each may occur once."""
-
-MODEL, TASK = FIELDS_OF_SETUP.index("model"), FIELDS_OF_SETUP.index("task")
-"""The places of the model and the task among the controls."""
 
 
 def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:

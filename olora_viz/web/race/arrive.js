@@ -2,8 +2,7 @@
 // null in a new tab); the second the runs of this browser; the third has the query of the address,
 // whether this tab wrote it, the key of the run that it asks for, the runs that other tabs show, and
 // the visitor's own files, which the tab keeps: examples and a text to keep.
-/** @param {any[]} values of the event's inputs */
-async (...values) => {
+async () => {
   const { hash, pathname, search } = window.location;
   /** @param {string} query @param {string} name */
   const without = (query, name) =>
@@ -17,16 +16,16 @@ async (...values) => {
   sessionStorage.setItem("olora-viz-link", query);
   const locks = await navigator.locks?.query().catch(() => null); // denied in some frames
   const elsewhere = (locks?.held ?? []).map(({ name = "" }) => name.replace("olora-viz ", ""));
-  values[0] = sessionStorage.getItem("olora-viz-run");
+  let visit = [];
   try {
-    values[1] = JSON.parse(localStorage.getItem("olora-viz-visit") ?? "[]");
+    visit = JSON.parse(localStorage.getItem("olora-viz-visit") ?? "[]");
   } catch {
-    values[1] = [];
+    // not a list of ours
   }
   const [file, text] = ["olora-viz-file", "olora-viz-text"].map((key) =>
     JSON.parse(sessionStorage.getItem(key) ?? "null"),
   );
   const run = new URLSearchParams(search).get("run");
-  values[2] = { query: own ? rest : query, own, run, elsewhere, file, text };
-  return values;
+  const address = { query: own ? rest : query, own, run, elsewhere, file, text };
+  return [sessionStorage.getItem("olora-viz-run"), visit, address];
 };

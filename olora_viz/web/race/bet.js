@@ -1,14 +1,14 @@
 // The card of the bet: shows the question, keeps the answer in the browser, and shows how it ended.
 //
 // Gradio runs this with `element`, the question of the set-up. The server writes the bets on the race
-// that is shown into #bet-score: its question while it is open, later a sentence for each answer. The
-// document's `data-bet` says whether a bet is placed, `data-bet-on` names the lane in the charts.
-import { store } from "./bet_store.js";
+// that is shown into #bet-score: its question while it is open, later a sentence for each answer.
+import { get, set, subscribe } from "../../figures/live/store.js";
+import { whenThere } from "../parts/when_there.js";
+import { betsAt } from "./bet_store.js";
 import { ask as asked, choiceOf, follow, place } from "./bets.js";
 import { drags } from "./when.js";
 
-const { load, save } = store("olora-viz-bets");
-const root = document.documentElement;
+const { load, save } = betsAt("olora-viz-bets");
 let wanted = false; // the reader has pressed Bet
 let past = { run: "", html: "" }; // how the bets on the shown race ended, also for an earlier step
 
@@ -41,7 +41,7 @@ const show = () => {
   const choice = shown ? choiceOf(bets, shown.run) : "";
   const ask = (open ? part : element)?.querySelector(".bet");
   const coming = bets.next?.key === ask?.dataset.key ? (bets.next?.choice ?? "") : "";
-  const asks = wanted || root.dataset.betAsked !== undefined;
+  const asks = wanted || get("betAsked");
   if (part && shown?.state === "ended") past = { run: shown.run, html: part.innerHTML };
   else if (part && shown?.state === "going" && past.run === shown.run && !part.dataset.past) {
     part.dataset.past = "shown"; // once: this calls `show` again
@@ -57,15 +57,17 @@ const show = () => {
   element.toggleAttribute("hidden", open || !(asks || coming) || going);
   part?.toggleAttribute("hidden", !choice && !(open && asks));
   const seen = !element.hidden || (part && !part.hidden);
-  const placed = shown && shown.state !== "ended" ? choice : coming;
-  root.dataset.bet = placed ? "placed" : seen ? "asked" : "";
-  if (seen) root.dataset.betSeen = "";
-  else delete root.dataset.betSeen;
   document.getElementById("bet-button")?.setAttribute("aria-expanded", `${seen}`);
   const label = choice ? (JSON.parse(part?.dataset.labels ?? "{}")[choice] ?? "") : "";
-  if ((root.dataset.betOn ?? "") === label) return;
-  root.dataset.betOn = label;
-  document.dispatchEvent(new Event("olora-viz-bet"));
+  const placed = shown && shown.state !== "ended" ? choice : coming;
+  const ofSetUp = element.querySelector(".bet")?.dataset.key;
+  set({
+    run: shown?.run ?? "",
+    question: (element.hidden ? (shown?.key ?? ofSetUp) : (ofSetUp ?? shown?.key)) ?? "",
+    betPlaced: placed !== "",
+    betSeen: !!seen,
+    betLane: label,
+  });
 };
 
 document.addEventListener("click", (event) => {
@@ -85,15 +87,12 @@ document.addEventListener("click", (event) => {
   }
 });
 
-const observed = () => {
-  const score = document.getElementById("bet-score");
-  if (!score) return setTimeout(observed, 100); // Gradio adds it later
+whenThere({ "bet-score": "" }, (score) => {
   const attributeFilter = ["data-run", "data-state"]; // what differs is all that Gradio changes
   new MutationObserver(show).observe(score, { childList: true, subtree: true, attributeFilter });
-  return show();
-};
-observed();
-new MutationObserver(show).observe(root, { attributeFilter: ["data-bet-asked"] });
+  show();
+});
+subscribe(["betAsked"], show);
 // The set-up has another question: `watch` would be called before it is there.
 new MutationObserver(() => {
   const { key } = element.querySelector(".bet")?.dataset ?? {};

@@ -2,6 +2,7 @@
 
 /** @import { Bets } from "./bets.js" */
 
+import { keep, recall } from "../parts/kept.js";
 import { read } from "./bets.js";
 
 /**
@@ -9,27 +10,19 @@ import { read } from "./bets.js";
  *
  * @param {string} key
  */
-export function store(key) {
+export function betsAt(key) {
   let kept = ""; // where nothing can be stored
   return {
     /** The bet on the next race is this tab's, those on races are the browser's. */
     load() {
-      try {
-        const { next } = read(sessionStorage.getItem(key) ?? kept);
-        return { ...read(localStorage.getItem(key) ?? kept), next };
-      } catch {
-        return read(kept); // denied
-      }
+      const { next } = read(recall("sessionStorage", key) ?? kept);
+      return { ...read(recall("localStorage", key) ?? kept), next };
     },
     /** @param {Bets} bets */
     save(bets) {
       kept = JSON.stringify(bets);
-      try {
-        sessionStorage.setItem(key, kept);
-        localStorage.setItem(key, JSON.stringify({ ...bets, next: null }));
-      } catch {
-        // denied, or full
-      }
+      keep("sessionStorage", key, kept);
+      keep("localStorage", key, JSON.stringify({ ...bets, next: null }));
     },
   };
 }

@@ -61,26 +61,30 @@ def build_gradients(desk: Desk) -> list[Any]:
     # them without the other.
     shown = gr.Textbox("", visible=False)
 
-    def show(*values: Any) -> tuple[Any, ...]:
-        return _gradients(jobs, *values) or (gr.skip(),) * len(outputs)
+    def show(*values: Any) -> dict[Any, Any]:
+        drawn = _gradients(jobs, *values)
+        return {outputs[name]: value for name, value in drawn.items()} if drawn else gr.skip()
 
-    inputs = [run, lane, measure, layer, step, shown, in_view]
-    outputs = [lane, layer, over_steps, depth, step, of_A, of_B, shown]
+    inputs = [in_view, run, lane, measure, layer, step, shown]
+    outputs = {
+        "lane": lane, "layer": layer, "map": over_steps, "depth": depth, "step": step, "of_A": of_A, "of_B": of_B,
+        "shown": shown,
+    }  # fmt: skip
     changes = [seen.change, head.select, lane.input, measure.input, layer.change, step.input]
-    gr.on(changes, show, inputs, outputs, js=_IN_VIEW, **LATEST_ONLY)
+    gr.on(changes, show, inputs, list(outputs.values()), js=_IN_VIEW, **LATEST_ONLY)
     on_picks([over_steps.select], picked, [], layer)
     return [seen]
 
 
 def _gradients(
-    jobs: Jobs, name: Any, lane: Any, measure: Any, layer: Any, step: Any, shown: Any, in_view: Any
-) -> tuple[Any, ...] | None:
-    """Return what the card's outputs show of a run and of what is chosen; None if nothing is to be drawn.
+    jobs: Jobs, in_view: Any, name: Any, lane: Any, measure: Any, layer: Any, step: Any, shown: Any
+) -> dict[str, Any] | None:
+    """Return what the card's outputs show of a run and of what is chosen, by name; None if nothing is to be drawn.
 
     Args:
+        in_view: whether a reader sees the card.
         shown: the text of what the card shows beside its step: the race, the latest step that the slider knows, and
             what is chosen.
-        in_view: whether a reader sees the card.
     """
     record = jobs.shown(name)
     numbers, _ = measured_gradients(record) if record else ((), ())
@@ -93,17 +97,20 @@ def _gradients(
     numeric = isinstance(step, int | float)
     stays = numeric and shown == json.dumps([record.name, numbers[-1], lane, measure, layer])
     if stays and (depth := depth_view(record, measure, layer, step)):
-        return gr.skip(), gr.skip(), gr.skip(), pack(depth), *(gr.skip(),) * 4
+        return {"depth": pack(depth)}
     follows = race != record.name or not numeric or step >= newest
     # A choice that does not exist in this run is replaced by the first one.
     view = gradients_view(record, lane=lane, measure=measure, layer=layer, step=None if follows else step)
     assert view is not None
     first, last = view.numbers[0], view.numbers[-1]
     every, value = record.config.gradients_every, moved(view.step, shown=step)
-    slider = gr.update(minimum=first, maximum=max(last, first + 1), step=every, **value)
-    figures = pack(view.map), pack(view.depth), slider, pack(view.of_A), pack(view.of_B)
-    chosen = view.choices.label, measure, view.choices.layer
-    return *_menus(view.choices, lane, layer), *figures, json.dumps([record.name, last, *chosen])
+    lanes, layers = _menus(view.choices, lane, layer)
+    return {
+        "lane": lanes, "layer": layers, "map": pack(view.map), "depth": pack(view.depth),
+        "step": gr.update(minimum=first, maximum=max(last, first + 1), step=every, **value),
+        "of_A": pack(view.of_A), "of_B": pack(view.of_B),
+        "shown": json.dumps([record.name, last, view.choices.label, measure, view.choices.layer]),
+    }  # fmt: skip
 
 
 def _shown(text: Any) -> tuple[Any, float]:
@@ -134,10 +141,10 @@ def build_rates(desk: Desk) -> list[Any]:
     words = element("", elem_id="rates-words")
     seen = gr.Textbox("", visible=False)
 
-    def show(name: Any, measure: Any) -> tuple[Any, ...]:
+    def show(name: Any, measure: Any) -> dict[Any, Any]:
         record = jobs.shown(name)
         view = rates_view(record, measure) if record else None
-        return (pack(view.figure), view.words) if view else (gr.skip(), gr.skip())
+        return {figure: pack(view.figure), words: view.words} if view else gr.skip()
 
     gr.on([seen.change, measure.input], show, [run, measure], [figure, words], **LATEST_ONLY)
     return [seen]
@@ -162,12 +169,12 @@ def build_spectra(desk: Desk) -> list[Any]:
         growth = live_figure(elem_id="growth-figure")
     seen = gr.Textbox("", visible=False)
 
-    def show(name: Any, lane: Any, measure: Any, layer: Any) -> tuple[Any, ...]:
+    def show(name: Any, lane: Any, measure: Any, layer: Any) -> Any:
         record = jobs.shown(name)
         # A choice that does not exist in this run is replaced by the first one.
         view = spectra_view(record, lane=lane, measure=measure, layer=layer) if record else None
         if view is None:
-            return (gr.skip(),) * 4
+            return gr.skip()
         return *_menus(view.choices, lane, layer), pack(view.map), pack(view.growth)
 
     inputs, outputs = [run, lane, measure, layer], [lane, layer, over_layers, growth]

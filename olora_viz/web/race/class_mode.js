@@ -1,20 +1,19 @@
 // Class mode: larger text and lines and fewer cards, for a projector. The address keeps it.
+import { get, set } from "../../figures/live/store.js";
 import { projected, projects } from "../classroom/address.js";
 import { write } from "../parts/address.js";
 
-const root = document.documentElement;
 const button = /** @type {HTMLButtonElement} */ (element.querySelector("button"));
 
 /** @param {boolean} on */
-const set = (on) => {
-  if (on) root.dataset.class = "1";
-  else delete root.dataset.class;
+const turn = (on) => {
+  set({ class: on });
   button.setAttribute("aria-pressed", `${on}`);
 };
 
 button.addEventListener("click", () => {
-  const on = !root.dataset.class;
-  set(on);
+  const on = !get("class");
   write(projected(window.location.search, on));
+  turn(on);
 });
-set(projects(window.location.search));
+turn(projects(window.location.search));

@@ -23,7 +23,7 @@ from olora_viz.web.jobs.job import Access
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.card import LATEST_ONLY, PRIVATE, UNQUEUED, Board, Desk, again
-from olora_viz.web.parts.setup import FIELDS_OF_SETUP, TASK, SetUp
+from olora_viz.web.parts.setup import SetUp, SetUpControls
 from olora_viz.web.race.arrival import ARRIVE_SCRIPT, arrive
 from olora_viz.web.race.controls import COUNTDOWN, Buttons
 from olora_viz.web.race.copied import asked_speed
@@ -60,7 +60,7 @@ class Commands:
         try:
             if self.do(run, what) or what in ("pause", "stop"):
                 return Pressed()
-            values = dict(zip(FIELDS_OF_SETUP, controls, strict=True))
+            values = dict(zip(SetUpControls._fields, controls, strict=True))
             config = checked_config(self._limits, **values, files=FilesOfPage(self._files, page))
             return Pressed(self._jobs.race(config, 1 if what == "step" else math.inf, owner).id, again())
         except ValueError as error:
@@ -141,12 +141,13 @@ def _problem(error: ValueError) -> Pressed:
     return Pressed(status=refusal(str(error)))
 
 
-def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles) -> Any:
+def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: SetUpControls, files: VisitorFiles) -> Any:
     """Connect the page to its cards and to the controls of its set-up; return the event of its stream."""
     commands = Commands(desk.jobs, desk.limits, files)
     streams = Streams(desk.jobs, board, desk.blank, desk.limits.address_screens)
     listed = choices_of(desk.limits)
-    scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]
+    scrubber, visit, own = desk.parts["scrubber"], desk.parts["visit"], desk.parts["own"]
+    note, countdown = desk.parts["note"], desk.parts["countdown"]
 
     def race(request: gr.Request, run: Any, *values: Any) -> Pressed:
         return commands.press("resume", run, values, visitor_of(request), request.session_hash)
@@ -166,9 +167,9 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         except ValueError as error:
             return _problem(error)
 
-    def reset(run: Any) -> tuple[Any, Any]:
+    def reset(run: Any) -> Pressed:
         commands.do(run, "reset")
-        return "", again()
+        return Pressed("", again())
 
     def of_copied(request: gr.Request, run: Any, event: gr.SelectData) -> Pressed:
         speed = asked_speed(event.value)
@@ -199,22 +200,24 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         # Gradio sends the last row once more, as a whole and late: let it be one without values.
         yield [gr.skip(), *board.nothing()]
 
-    def opened(request: gr.Request, run: Any, visit: Any, address: Any) -> list[Any]:
+    def opened(request: gr.Request, run: Any, kept: Any, address: Any) -> dict[Any, Any]:
         visitor = visitor_of(request)
         desk.jobs.pages.open(visitor)
-        arrival = arrive(desk.limits, desk.jobs, files, run, visit, address, request.session_hash, visitor)
-        values: list[Any] = [gr.skip() for _ in controls]
+        arrival = arrive(desk.limits, desk.jobs, files, run, kept, address, request.session_hash, visitor)
+        changed: dict[Any, Any] = {
+            desk.run: arrival.run or "", desk.again: again(), visit: checked(desk.jobs, kept), note: arrival.words,
+            countdown: COUNTDOWN if arrival.starts else None,
+        }  # fmt: skip
         if arrival.setup and arrival.setup != SetUp.first(desk.limits):  # what is there stays: it may be edited by now
-            values = list(arrival.setup.to_controls())
-        sizes = gr.skip()
-        for place, choices in choices_of(desk.limits).items():
-            if choices != listed[place]:  # one has been downloaded meanwhile
-                chosen = {} if values[place] == gr.skip() else {"value": values[place]}
-                values[place] = gr.update(choices=choices, **chosen)
+            changed |= zip(controls, arrival.setup.to_controls(), strict=True)
+        for name, choices in choices_of(desk.limits).items():
+            if choices != listed[name]:  # one has been downloaded meanwhile
+                value = changed.get(getattr(controls, name), gr.skip())
+                chosen = {} if value == gr.skip() else {"value": value}
+                changed[getattr(controls, name)] = gr.update(choices=choices, **chosen)
         if arrival.brought is not None:
-            values[TASK], sizes = offered(arrival.brought, arrival.setup)
-        mine = checked(desk.jobs, visit)
-        return [arrival.run or "", again(), mine, *values, arrival.words, sizes, COUNTDOWN if arrival.starts else None]
+            changed[controls.task], changed[own] = offered(arrival.brought, arrival.setup)
+        return changed
 
     def leave(request: gr.Request) -> None:
         streams.end(request.session_hash or "")
@@ -230,13 +233,13 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
     desk.parts["cpu"].click(race_on_cpu, desk.run, pressed, **once)
     buttons.pause.click(pause, desk.run, pressed, **LATEST_ONLY)
     buttons.stop.click(stop, desk.run, pressed, **LATEST_ONLY)
-    buttons.reset.click(reset, desk.run, [desk.run, desk.again], **LATEST_ONLY)
+    buttons.reset.click(reset, desk.run, pressed, **LATEST_ONLY)
     scrubber.select(show, desk.run, board.outputs, **LATEST_ONLY)
     stream = desk.again.select(
         follow, [desk.run, *controls], [desk.again, *board.outputs], trigger_mode="multiple",
         concurrency_limit=None, **PRIVATE,
     )  # fmt: skip
-    outputs = [desk.run, desk.again, visit, *controls, *(desk.parts[name] for name in ("note", "own", "countdown"))]
+    outputs = [desk.run, desk.again, visit, *controls, note, own, countdown]
     demo.load(opened, [desk.run, visit, desk.parts["address"]], outputs, js=ARRIVE_SCRIPT, queue=False, **PRIVATE)
     demo.unload(leave)
     return stream

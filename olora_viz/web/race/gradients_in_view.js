@@ -1,7 +1,6 @@
-// Sets the last input of an event: is the card of gradients in view?
-/** @param {any[]} values of the event's inputs */
-(...values) => {
+// Sets the first input of an event: is the card of gradients in view?
+/** @param {unknown} _ @param {any[]} others the event's other inputs */
+(_, ...others) => {
   const box = document.querySelector("#run-gradients")?.getBoundingClientRect();
-  values[values.length - 1] = !!box?.width && box.bottom > -200 && box.top < innerHeight + 200;
-  return values;
+  return [!!box?.width && box.bottom > -200 && box.top < innerHeight + 200, ...others];
 };

@@ -22,7 +22,7 @@ from olora_viz.views.bet import ask, question_of
 from olora_viz.views.html import duration_words, is_refusal, remark, status
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.parts.card import UNQUEUED, Desk, on_changes
-from olora_viz.web.parts.setup import SetUp, setup_of
+from olora_viz.web.parts.setup import SetUp, SetUpControls, setup_of
 from olora_viz.web.race.controls import LATER
 from olora_viz.web.race.stream import view_of
 
@@ -30,7 +30,7 @@ MOST_NAMED = 3
 """More lanes or settings than these are counted, not named."""
 
 
-def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnFiles, stream: Any) -> None:
+def keep_current(desk: Desk, controls: SetUpControls, link: gr.HTML, files: OwnFiles, stream: Any) -> None:
     """Whenever the set-up changes, update its link and its bet, say how long it takes and what is not raced.
 
     What was refused, or failed before its first step, is no longer said once the set-up is another, valid one.
@@ -46,35 +46,37 @@ def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnF
             return Markup("")
         return time_words(desk.jobs.speeds, config, desk.limits.max_seconds)
 
-    def written(_: gr.Request, run: Any, line: Any, *values: Any) -> tuple[Any, Any, Any, Any, Any]:
+    def written(_: gr.Request, run: Any, line: Any, *values: Any) -> dict[Any, Any]:
         try:
             setup = SetUp.from_controls(desk.limits, values, files)
         except ValueError:
-            return gr.skip(), gr.skip(), gr.skip(), "", ""
+            return {left: "", estimate: ""}
         shown = desk.jobs.opened(run)
         raced = setup_of(desk.limits, shown) if shown else None
         config = setup.to_config(desk.limits, files)
-        estimate = time_words(desk.jobs.speeds, config, desk.limits.max_seconds)
-        bet = ask(question_of(setup.lanes, setup.steps))
-        left = Markup("")
+        not_raced = Markup("")
         if shown and raced:
             others = other_files(shown.race.own_files, config) if shown.race and shown.owned else ()
-            left = pending(raced, setup, owned=shown.owned, others=others)
+            not_raced = pending(raced, setup, owned=shown.owned, others=others)
+        changed = {
+            link: setup.to_query(), bet: ask(question_of(setup.lanes, setup.steps)), left: not_raced,
+            estimate: time_words(desk.jobs.speeds, config, desk.limits.max_seconds),
+        }  # fmt: skip
         never_began = shown is not None and shown.record.state == FAILED and not shown.record.steps
         if is_refusal(line) or never_began:
-            line = status(READY) if shown is None or (never_began and left) else view_of(shown).status
-        else:
-            line = gr.skip()
-        return setup.to_query(), bet, line, left, estimate
+            ready = shown is None or (never_began and not_raced)
+            changed[status_line] = status(READY) if ready else view_of(shown).status
+        return changed
 
-    def foretold(request: gr.Request, *asked: Any) -> tuple[Any, ...]:
-        return written(request, *asked)[2:]  # of controls that were changed while the last update was on its way, too
+    def foretold(request: gr.Request, *asked: Any) -> dict[Any, Any]:
+        """Say it of controls that were changed while the last update was on its way, too."""
+        return {part: words for part, words in written(request, *asked).items() if part in later}
 
-    line, estimate = desk.parts["status"], desk.parts["estimate"]
-    inputs = [desk.run, line, *controls]
-    outputs = [link, desk.parts["bet"], line, desk.parts["pending"], estimate]
-    on_changes([desk.run, *controls], written, inputs, outputs)
-    stream.then(foretold, inputs, [line, desk.parts["pending"], estimate], **UNQUEUED)
+    bet, later = desk.parts["bet"], [desk.parts[name] for name in ("status", "pending", "estimate")]
+    status_line, left, estimate = later
+    inputs = [desk.run, status_line, *controls]
+    on_changes([desk.run, *controls], written, inputs, [link, bet, *later])
+    stream.then(foretold, inputs, later, **UNQUEUED)
     estimate.select(timed, controls, estimate, **UNQUEUED)
 
 

@@ -17,7 +17,7 @@ from olora_viz.views.results import NEXT_STEPS, NextStep
 from olora_viz.web.guard.config import OwnFiles, is_token
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.card import UNQUEUED, Desk, element, small_button
-from olora_viz.web.parts.setup import TASK, SetUp, setup_of
+from olora_viz.web.parts.setup import SetUp, SetUpControls, setup_of
 
 MODEL = "glassllm"
 """The presets' model; a server that does not offer it uses its first one."""
@@ -108,7 +108,7 @@ def offered(limits: Limits) -> tuple[Preset, ...]:
     )
 
 
-def filled(limits: Limits, preset: Preset, task: Any) -> tuple[Any, ...]:
+def filled(limits: Limits, preset: Preset, task: Any) -> SetUpControls:
     """Return the values of the set-up's controls: the seed, the curvature and a visitor's own file stay.
 
     The fold "More settings" gets its defaults.
@@ -139,10 +139,10 @@ def build(limits: Limits) -> list[gr.Button]:
     return buttons
 
 
-def connect(limits: Limits, buttons: Sequence[gr.Button], controls: Sequence[Any]) -> None:
+def connect(limits: Limits, buttons: Sequence[gr.Button], controls: SetUpControls) -> None:
     """Make every button fill in the set-up's controls."""
     for button, preset in zip(buttons, offered(limits), strict=True):
-        button.click(partial(filled, limits, preset), controls[TASK], list(controls), **UNQUEUED)
+        button.click(partial(filled, limits, preset), controls.task, list(controls), **UNQUEUED)
 
 
 class NextSteps(NamedTuple):
@@ -163,19 +163,19 @@ def build_next_steps(desk: Desk) -> None:
     )
 
 
-def connect_next_steps(desk: Desk, controls: Sequence[Any], files: OwnFiles) -> None:
+def connect_next_steps(desk: Desk, controls: SetUpControls, files: OwnFiles) -> None:
     """Make every button fill in the set-up of the race that is shown, with other lanes or steps, and press Race."""
     limits, parts = desk.limits, desk.parts["next"]
 
-    def fill(step: NextStep, run: Any, *values: Any) -> tuple[Any, ...]:
+    def fill(step: NextStep, run: Any, *values: Any) -> dict[Any, Any]:
         try:
             shown = desk.jobs.opened(run)
             setup = (setup_of(limits, shown) if shown else None) or SetUp.from_controls(limits, values, files)
             lanes = tuple(step.change(setup.lanes, limits.max_lanes))
             setup = replace(setup, lanes=lanes, steps=setup.steps * step.longer)
         except ValueError as error:
-            return (*(gr.skip() for _ in controls), problem(str(error)), False)
-        return (*setup.to_controls(), "", True)
+            return {parts.note: problem(str(error)), parts.go: False}
+        return dict(zip(controls, setup.to_controls(), strict=True)) | {parts.note: "", parts.go: True}
 
     for step, button in zip(NEXT_STEPS, parts.buttons, strict=True):
         filled_in = button.click(

@@ -30,7 +30,7 @@ from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind,
 from olora_viz.web.jobs.shared import version_of_task
 from olora_viz.web.parts.background import OF_STUDIES
 from olora_viz.web.parts.card import Desk, element, on_changes, on_picks
-from olora_viz.web.parts.setup import MODEL, TASK, SetUp, rows_of
+from olora_viz.web.parts.setup import SetUp, SetUpControls, rows_of
 from olora_viz.web.race import presets
 
 
@@ -39,9 +39,9 @@ def task_choices() -> list[tuple[str, str]]:
     return [(name.replace("-", " ") + ("" if version_of_task(name) else TO_DOWNLOAD), name) for name in TASKS]
 
 
-def choices_of(limits: Limits) -> dict[int, list[tuple[str, str]]]:
-    """Return what the lists of models and tasks offer now, by their places among the controls."""
-    return {MODEL: model_choices(limits.models), TASK: task_choices()}
+def choices_of(limits: Limits) -> dict[str, list[tuple[str, str]]]:
+    """Return what the lists of models and tasks offer now, by the names of the controls."""
+    return {"model": model_choices(limits.models), "task": task_choices()}
 
 
 def bring(limits: Limits) -> gr.HTML:
@@ -237,10 +237,8 @@ def _input(setting: RaceField) -> Markup:
 class SetUpCards(NamedTuple):
     """The components of the cards."""
 
-    controls: tuple[Any, ...]
-    """The controls of the `SetUp` before the curvature's, which is on the Conditioning page."""
-    settings: gr.HTML
-    """The control of its more settings, after the curvature's."""
+    controls: SetUpControls
+    """All but the curvature's, which is on the Conditioning page."""
     sample: gr.HTML
     wrong_counts: gr.HTML
     """What is wrong with the numbers above it."""
@@ -261,10 +259,10 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
         sample = element(task_sample(TASKS[first.task]), elem_id="setup-sample")
         own = bring(limits)
         with gr.Row(elem_classes="three counts"):
-            numbers = [
-                gr.Number(getattr(first, name), label=words, min_width=0, elem_id=f"setup-{name}")
+            numbers = {
+                name: gr.Number(getattr(first, name), label=words, min_width=0, elem_id=f"setup-{name}")
                 for name, words in (("steps", "Steps"), ("batch", "Prompts per step"), ("seed", "Seed"))
-            ]
+            }
         wrong_counts = element("", elem_id="wrong-counts")
         settings = more_settings(first.settings)
         own_text = bring_text(limits)
@@ -274,13 +272,13 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
         element(
             '<p class="hint">A row is raced from each of its seeds. Lanes with the same seed see the same batches.</p>'
         )
-    fields = model, task, *numbers, lanes
-    return SetUpCards(fields, settings, sample, wrong_counts, own, own_text, presets.build(limits))
+    controls = SetUpControls(model=model, task=task, lanes=lanes, settings=settings, **numbers)
+    return SetUpCards(controls, sample, wrong_counts, own, own_text, presets.build(limits))
 
 
-def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: VisitorFiles) -> None:
+def connect(desk: Desk, cards: SetUpCards, controls: SetUpControls, files: VisitorFiles) -> None:
     """Connect the cards to all controls of the set-up; a file becomes a task, or a text to keep, of its page alone."""
-    model, task, _, _, seed = cards.controls[:5]
+    model, task, settings = controls.model, controls.task, controls.settings
 
     def bring_in(request: gr.Request, event: gr.SelectData, **more: Any) -> Brought:
         sent = event.value if isinstance(event.value, dict) else {}
@@ -305,14 +303,14 @@ def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: Visit
         return sample(desk.limits, files, request.session_hash, *asked)
 
     on_picks([cards.own.select], brought, [], [task, cards.own])
-    text = [cards.settings, cards.own_text]
-    on_picks([cards.own_text.select], text_brought, [cards.settings, model, task, seed], text)
+    text = [settings, cards.own_text]
+    on_picks([cards.own_text.select], text_brought, [settings, model, task, controls.seed], text)
     presets.connect(desk.limits, cards.presets, controls)
-    shown = [model, task, cards.settings]
+    shown = [model, task, settings]
     on_changes(shown, sampled, shown, cards.sample)
 
     def counted_wrong(_: gr.Request, *counts: Any) -> Markup:
         return counts_problem(desk.limits, *counts)
 
-    counts = list(cards.controls[2:5])
+    counts = [controls.steps, controls.batch, controls.seed]
     on_changes(counts, counted_wrong, counts, cards.wrong_counts)

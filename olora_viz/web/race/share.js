@@ -3,6 +3,7 @@
 // Gradio runs this with `element`, `props` and `watch`; props.value is the query that the server
 // wrote for the set-up, whose parameters props.names lists. hide=, lesson=, start= and all other
 // parameters of the address are kept.
+import { set } from "../../figures/live/store.js";
 import { forOthers } from "../classroom/address.js";
 import { write } from "../parts/address.js";
 import { copies } from "../parts/copy_button.js";
@@ -41,4 +42,4 @@ window.addEventListener("popstate", () => changed && follow());
 watchLinks();
 
 const hidden = (new URLSearchParams(window.location.search).get("hide") ?? "").split(",");
-document.documentElement.dataset.hide = hidden.map((name) => name.trim()).join(" ");
+set({ hide: hidden.map((name) => name.trim()).join(" ") });

@@ -52,20 +52,21 @@ def build(desk: Desk) -> list[Any]:
     seen = gr.Textbox("", visible=False)
     jobs, run = desk.jobs, desk.run
 
-    def shelve(asked: Any, visit: Any, run: Any) -> tuple[Any, ...]:
+    def shelve(asked: Any, kept: Any, shown: Any) -> dict[Any, Any]:
         """Apply the actions, list the run that the page shows, and draw the comparison."""
         wish = asked if isinstance(asked, dict) else {}
         opens = _raced(jobs, wish.get("open")) is not None
-        current = wish["open"] if opens else run
-        mine = changed(added(jobs, visit, current), wish.get("edits"))
-        return (
-            gr.skip() if mine == visit else mine,  # another tab may have changed its own list meanwhile
-            listed(jobs, mine, current),
-            *compared(jobs, mine, current),
-            *((current, again()) if opens else (gr.skip(), gr.skip())),
-        )
+        current = wish["open"] if opens else shown
+        mine = changed(added(jobs, kept, current), wish.get("edits"))
+        return {
+            rows: listed(jobs, mine, current),
+            **dict(zip(comparison, compared(jobs, mine, current), strict=True)),
+            **({} if mine == kept else {visit: mine}),  # another tab may have changed its own list meanwhile
+            **({run: current, desk.again: again()} if opens else {}),
+        }
 
-    outputs = [visit, rows, *desk.parts["comparison"], run, desk.again]
+    comparison = desk.parts["comparison"]
+    outputs = [visit, rows, *comparison, run, desk.again]
     gr.on([seen.change, rows.select], shelve, [rows, visit, run], outputs, js=_ASKED, **LATEST_ONLY)
     return [seen]
 

@@ -1,7 +1,6 @@
 // Sets the first input of an event: what the list of runs asks for, see shelf.js.
-/** @param {any[]} values of the event's inputs */
-(...values) => {
+/** @param {unknown} _ @param {any[]} others the event's other inputs */
+(_, ...others) => {
   const list = /** @type {any} */ (document.querySelector("ol.shelf"));
-  values[0] = list?.asked?.() ?? null;
-  return values;
+  return [list?.asked?.() ?? null, ...others];
 };

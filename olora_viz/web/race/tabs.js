@@ -1,21 +1,18 @@
-// Opens a tab: `data-tab` of the document names it, and style sheets show its cards.
+// Opens a tab, whose cards style sheets show.
 
+import { get, set, subscribe } from "../../figures/live/store.js";
 import { markTabs, nextTab } from "../parts/next_tab.js";
 
 const tabs = [.../** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll("[role=tab]"))];
 
 /** @param {HTMLElement} tab */
-const open = (tab) => {
-  document.documentElement.dataset.tab = tab.dataset.tabName;
-};
+const open = (tab) => set({ tab: tab.dataset.tabName });
 
-const mark = () => {
-  const name = document.documentElement.dataset.tab;
+const mark = () =>
   markTabs(
     tabs,
-    tabs.find((tab) => tab.dataset.tabName === name),
+    tabs.find((tab) => tab.dataset.tabName === get("tab")),
   );
-};
 
 element.addEventListener("click", (event) => {
   const tab = tabs.find((one) => one.contains(/** @type {Node} */ (event.target)));
@@ -29,7 +26,6 @@ element.addEventListener("keydown", (event) => {
   open(next);
   next.focus();
 });
-// Whatever asks to see a part of a card opens its tab, see learn.js.
-new MutationObserver(mark).observe(document.documentElement, { attributeFilter: ["data-tab"] });
-document.documentElement.dataset.tab ??= tabs[0].dataset.tabName;
-mark();
+subscribe(["tab"], mark); // also where a guide speaks of a part of a card
+if (get("tab")) mark();
+else open(tabs[0]);

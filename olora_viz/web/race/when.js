@@ -2,7 +2,8 @@
 
 /** @import { Shown } from "./bets.js" */
 
-import { store } from "./bet_store.js";
+import { set } from "../../figures/live/store.js";
+import { betsAt } from "./bet_store.js";
 import { choiceOf, follow, place } from "./bets.js";
 
 const NEAR = 0.05; // of the steps of the race: that near a bet is right
@@ -30,15 +31,7 @@ export function scoreOf(bet, met, steps) {
  * @param {() => Shown | null} shownNow the race on the page
  */
 export function drags(shownNow) {
-  const { load, save } = store("olora-viz-bets-when");
-  const root = document.documentElement;
-
-  /** @param {string} choice */
-  const mark = (choice) => {
-    if ((root.dataset.betStep ?? "") === choice) return;
-    root.dataset.betStep = choice;
-    document.dispatchEvent(new Event("olora-viz-bet"));
-  };
+  const { load, save } = betsAt("olora-viz-bets-when");
 
   /** @param {HTMLInputElement} slider @param {string} choice */
   const write = (slider, choice) => {
@@ -56,7 +49,7 @@ export function drags(shownNow) {
     const { key = "" } = /** @type {HTMLElement} */ (slider.closest(".bet")).dataset;
     save(place(load(), shownNow(), key, slider.value));
     write(slider, slider.value);
-    mark(slider.value);
+    set({ betStep: Number(slider.value) });
   });
 
   /**
@@ -71,14 +64,14 @@ export function drags(shownNow) {
     const bets = follow(before, shown);
     if (bets !== before) save(bets);
     const choice = shown ? choiceOf(bets, shown.run) : "";
-    const { key } = /** @type {HTMLElement} */ (ask ?? root).dataset;
+    const { key } = /** @type {HTMLElement | undefined} */ (ask)?.dataset ?? {};
     const coming = bets.next?.key === key ? (bets.next?.choice ?? "") : "";
     const slider = /** @type {HTMLInputElement | null | undefined} */ (
       ask?.querySelector("[data-when]")
     );
     const open = shown?.state === "open";
     if (slider) write(slider, open ? choice : coming);
-    mark(open || shown?.state !== "ended" ? choice || coming : choice);
+    set({ betStep: Number(open || shown?.state !== "ended" ? choice || coming : choice) });
     const line = /** @type {HTMLElement | null | undefined} */ (part?.querySelector(".met"));
     line?.toggleAttribute("hidden", !choice);
     const lead = line?.querySelector("b");

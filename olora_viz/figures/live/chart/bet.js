@@ -2,20 +2,18 @@
 
 /** @import { Fitted } from "../types.d.ts" */
 
-const EVENT = "olora-viz-bet"; // the page has set data-bet-on of the document to the lane's name, data-bet-step
+import { get, subscribe } from "../store.js";
 
 /**
  * @param {Element} element of the chart: one of a lesson, or of a matrix, is not of the race that was bet on
  * @param {() => void} changed called when the chart has to be redrawn
  */
 export function readersBet(element, changed) {
-  document.addEventListener(EVENT, changed);
-  const bet = () =>
-    element.closest("#learn-page, #spectrum-page") ? {} : document.documentElement.dataset;
+  const isOfRace = () => !element.closest("#learn-page, #spectrum-page");
   return {
-    lane: () => bet().betOn ?? "",
-    step: () => Number(bet().betStep ?? 0),
-    stop: () => document.removeEventListener(EVENT, changed),
+    lane: () => (isOfRace() ? get("betLane") : ""),
+    step: () => (isOfRace() ? get("betStep") : 0),
+    stop: subscribe(["betLane", "betStep"], changed),
   };
 }
 
