@@ -54,14 +54,16 @@ class Picture:
         """Return the picture of a matrix.
 
         >>> Picture.of(torch.tensor([[0.0, 1.0], [-2.0, 0.5]]))
-        Picture(text='fuAn', scale=2.0, rows=2, columns=2)
+        Picture(text='fvAn', scale=2.0, rows=2, columns=2)
         """
-        sides = [min(side, MOST_SIDE) for side in matrix.shape]
-        pooled = adaptive_avg_pool2d(matrix[None].float(), sides)[0] if sides != [*matrix.shape] else matrix.float()
+        rows, columns = (min(side, MOST_SIDE) for side in matrix.shape)
+        pooled = matrix.float()
+        if matrix.shape != (rows, columns):
+            pooled = adaptive_avg_pool2d(pooled[None], (rows, columns))[0]
         scale = rounded(pooled.abs().max().item(), DIGITS) if pooled.numel() else 0.0
         levels = (pooled / scale * LEVELS).round().clamp(-LEVELS, LEVELS) if scale else torch.zeros_like(pooled)
         letters = np.frombuffer(ALPHABET.encode(), np.uint8)[(levels + LEVELS).byte().cpu().numpy()]
-        return cls(letters.tobytes().decode(), scale, *sides)
+        return cls(letters.tobytes().decode(), scale, rows, columns)
 
     @property
     def matrix(self) -> np.ndarray:
@@ -100,7 +102,7 @@ class Factors(Record):
         >>> lanes = ov.Lane("lora"), ov.Lane("olora")
         >>> config = ov.RaceConfig(lanes=lanes, steps=1, factors_every=1, eval_size=4)
         >>> step = next(ov.race(config))
-        >>> moved = step.measures["factors"].of["olora"]["model.layers.0.self_attn.q_proj"]
+        >>> moved = step.factors.of["olora"]["model.layers.0.self_attn.q_proj"]
         >>> moved.A.matrix.shape, moved.B.matrix.shape
         ((8, 128), (128, 8))
     """
@@ -129,7 +131,7 @@ class Inside:
     """What a lane's adapter is put into, and how it starts: pictures of W, and of A⁰ and B⁰, by layer."""
 
     weights: dict[str, Picture]
-    shapes: dict[str, tuple[int, int]]
+    shapes: dict[str, tuple[int, ...]]
     """(out, in) of W, of which a picture may have fewer."""
     start: Factors
 
@@ -142,13 +144,14 @@ class Inside:
     def from_json(cls, values: dict[str, Any]) -> Inside:
         """Read back what `to_json` wrote."""
         weights = {layer: Picture(**each) for layer, each in values["weights"].items()}
-        shapes = {layer: (int(out), int(into)) for layer, (out, into) in values["shapes"].items()}
+        shapes: dict[str, tuple[int, ...]] = {layer: tuple(map(int, each)) for layer, each in values["shapes"].items()}
         return cls(weights, shapes, Factors.from_json(values["start"], tuple(values["start"])))
 
     def only(self, layers: Sequence[str]) -> Inside:
         """Return the same of some layers."""
-        kept = [{layer: each[layer] for layer in layers} for each in (self.weights, self.shapes)]
-        return Inside(*kept, only(self.start, layers))
+        weights = {layer: self.weights[layer] for layer in layers}
+        shapes = {layer: self.shapes[layer] for layer in layers}
+        return Inside(weights, shapes, only(self.start, layers))
 
 
 def only(factors: Factors, layers: Sequence[str]) -> Factors:

@@ -9,7 +9,6 @@ from typing import Any
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures.layers import layer_words
 from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.measures.factors import Factors, Pictured
 from olora_viz.races.step import Step
 from olora_viz.views import html as fragments
 
@@ -17,7 +16,7 @@ from olora_viz.views import html as fragments
 def latest_factors(steps: Sequence[Step], upto: float | None = None) -> Step | None:
     """Return the last step with pictures, up to one; None before the first."""
     return next(
-        (step for step in reversed(steps) if (not upto or step.step <= upto) and "factors" in step.measures), None
+        (step for step in reversed(steps) if (not upto or step.step <= upto) and step.factors is not None), None
     )
 
 
@@ -38,13 +37,13 @@ def inside_view(record: RaceRecord, layer: object = None, step: float | None = N
         return None
     name = layer if isinstance(layer, str) and layer in inside.weights else next(iter(inside.weights))
     at = None if step == 0 else latest_factors(record.steps, step)
-    moved: Factors | None = at.measures["factors"] if at else None
+    moved = at.factors if at else None
     lanes, several = [], len({lane.r for lane in record.config.lanes}) > 1
     for lane, style, label in zip(record.config.lanes, record.styles, record.config.labels, strict=True):
         start = inside.start.of.get(label, {}).get(name)
         if start is None:
             continue
-        now: Pictured | None = moved.of.get(label, {}).get(name) if moved else None
+        now = moved.of.get(label, {}).get(name) if moved else None
         lanes.append({
             "mark": fragments.mark(style), "label": label_of(lane.init) + f", rank {lane.r}" * several,
             "init": lane.init, "summary": INITIALIZERS[lane.init].summary if lane.init in INITIALIZERS else "",

@@ -58,7 +58,7 @@ def test_of_a_larger_matrix_each_number_is_the_mean_of_a_block_and_products_agre
 
 def test_what_is_learned_follows_from_the_start_and_the_moves(raced) -> None:
     racing, steps, inside = raced
-    moved: Factors = steps[-1].measures["factors"]
+    moved: Factors = steps[-1].factors
     assert list(moved.of) == list(inside.start.of) == ["lora@lr=1e-3", "olora", "pissa", "olora_unsubtracted"]
     for label, by in moved.of.items():
         for layer, now in by.items():
@@ -88,7 +88,7 @@ def test_w_is_the_model_s_and_olora_starts_from_its_first_columns(raced) -> None
 
 def test_they_are_taken_when_due_change_nothing_and_are_read_back(raced) -> None:
     _, steps, inside = raced
-    assert [step.step for step in steps if "factors" in step.measures] == [2, 4]
+    assert [step.step for step in steps if step.factors is not None] == [2, 4]
     plain = list(race(replace(CONFIG, factors_every=0)))
     assert [step.loss.tolist() for step in plain] == [step.loss.tolist() for step in steps]
     labels = CONFIG.labels
@@ -110,7 +110,7 @@ def test_a_lane_without_factors_has_no_picture_and_one_that_has_diverged_that_of
     config = small(lanes, steps=3, factors_every=3)
     step = list(race(config))[-1]
     assert step.status[0] == DIVERGED
-    assert list(step.measures["factors"].of) == list(config.labels[:2])
+    assert list(step.factors.of) == list(config.labels[:2])
 
 
 def test_few_numbers_are_taken_of_many_lanes_and_large_ranks() -> None:
