@@ -13,6 +13,7 @@ import numpy as np
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.memory import Memory
+from olora_viz.measures.factors import Inside, inside
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
@@ -119,6 +120,8 @@ class RaceRecord:
     """Held-out results of the base model; None while unknown."""
     text: AboutText | None = None
     """About its text to keep; None while unknown, or without one."""
+    inside: Inside | None = None
+    """The weights and starts of its adapters in pictures; None while unknown, or if none are taken."""
     plain_text: bool = False
     """Whether every token is supervised instead of an answer."""
     held_out: HeldOut | None = None
@@ -150,6 +153,7 @@ class RaceRecord:
             baseline=racing.baseline, text=racing.text, plain_text=racing.task.plain_text,
             held_out=racing.data.about_held_out, left_out=racing.data.left_out, adapted=racing.adapted,
             parameters=racing.lanes.plan.parameters, in_parts=racing.in_parts,
+            inside=inside(racing.lanes) if racing.config.factors_every else None,
         )  # fmt: skip
 
     @classmethod
@@ -190,6 +194,7 @@ class RaceRecord:
             "steps": len(self.steps),
             "baseline": base and base.to_json(),
             "text": self.text and self.text.to_json(),
+            "inside": self.inside and self.inside.to_json(),
             "held_out": held_out and asdict(held_out),
             "tested": tested and [each.to_json() for each in tested],
             **{name: [asdict(answer) for answer in getattr(self, name)] for name in ("answers", "early_answers")},
@@ -211,6 +216,7 @@ class RaceRecord:
             parameters=tuple(values.get("parameters", ())),
             baseline=base and Evaluation.from_json(base),
             text=AboutText.from_json(values["text"]) if values.get("text") else None,
+            inside=Inside.from_json(values["inside"]) if values.get("inside") else None,
             held_out=held_out and HeldOut(**held_out),
             tested=tested and Tested(*map(Evaluation.from_json, tested)),
             answers=tuple(map(Answer.from_json, values["answers"])),
@@ -275,6 +281,7 @@ def news(record: RaceRecord) -> dict[str, int]:
         "gradients": measured["gradients"],
         "curvature": measured["curvature"],
         "drift": measured["drift"],
+        "factors": measured["factors"] + (record.inside is not None),
         "rates": 1 + measured["eval_loss"] + int(steps[-1].out.sum()) if swept else 0,
     }
 

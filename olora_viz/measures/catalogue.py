@@ -14,6 +14,7 @@ from olora_viz.machine.definition import Definition
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.machine.tables import Catalogue
 from olora_viz.measures.curvature import CURVATURE
+from olora_viz.measures.factors import FACTORS_INSIDE
 from olora_viz.measures.forgetting import DRIFT, TEXT_LOSS
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.measure import SCALES, Measure
@@ -24,7 +25,7 @@ MEASURES: Catalogue[Measure] = Catalogue(
     "measurement",
     (
         LOSS_MEASURE, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, TEXT_LOSS, DRIFT,
-        UPDATE_SPECTRA, CURVATURE, GRADIENTS,
+        UPDATE_SPECTRA, CURVATURE, GRADIENTS, FACTORS_INSIDE,
     ),
     ("key", "title", "unit", "scale"),
     "title",

@@ -102,6 +102,7 @@ class RaceConfig:
             disables them. One costs up to about `measures.curvature.TRACKED` steps.
         gradients_every: steps between measurements of the norms of gradients, parameters and updates by layer, in
             addition to the first step; 0 disables them.
+        factors_every: steps between pictures of A and B, of some lanes and layers; 0 takes none.
         eval_size: maximum number of held-out examples to evaluate on.
         device: ``auto`` (CUDA if available), ``cpu`` or ``cuda``.
         dtype: of the frozen base: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32``, ``bfloat16`` or
@@ -157,6 +158,7 @@ class RaceConfig:
     spectra_every: int = 0
     curvature_every: int = 0
     gradients_every: int = 0
+    factors_every: int = 0
     eval_size: int = 64
     device: str = "auto"
     dtype: str = "auto"

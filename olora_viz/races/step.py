@@ -15,6 +15,7 @@ from olora_viz.machine.tables import call, finite_or_none, lane_table, table
 from olora_viz.machine.wording import nats, percent, sparkline
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.curvature import Curvature
+from olora_viz.measures.factors import Factors
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.measure import Record, by_label, of_label
@@ -166,6 +167,11 @@ class Step(Record):
     def gradients(self) -> Gradients | None:
         """Norms of gradients and updates by layer; None if not measured."""
         return self.measures.get("gradients")
+
+    @property
+    def factors(self) -> Factors | None:
+        """Pictures of A and B, of some lanes and layers; None if none were taken."""
+        return self.measures.get("factors")
 
     @property
     def out(self) -> np.ndarray:

@@ -50,6 +50,7 @@ from olora_viz.tasks import TASKS
 from olora_viz.views import bet as bets
 from olora_viz.views import html as fragments
 from olora_viz.views.html import remark
+from olora_viz.views.inside import latest_factors
 from olora_viz.views.results import (
     Ranked,
     forgotten_table,
@@ -194,6 +195,12 @@ class RaceView:
         if self._verdict is None:
             return without_verdict(self.race, self._group_styles, self._places)
         return verdict_html(self._verdict, self.race.config.keep_best, self.next_step)
+
+    @property
+    def inside_at(self) -> int:
+        """The step of the pictures of its adapters that belong to the step shown; 0 for those at the start."""
+        at = latest_factors(self.race.steps)
+        return at.step if at else 0
 
     @property
     def next_step(self) -> str:

@@ -66,7 +66,7 @@ WEB = Path(__file__).parent
 PAGE_STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css", WEB / "race" / "more_settings.css",
     WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "classroom" / "classroom.css", WEB / "learn.css",
-    WEB / "parts" / "guide.css", WEB / "hands" / "hands.css", HERE / "lane_table.css",
+    WEB / "parts" / "guide.css", WEB / "hands" / "hands.css", HERE / "lane_table.css", HERE / "adapter.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 

@@ -49,7 +49,11 @@ RECORDINGS: dict[str, RecordingSetUp] = {
         sentence="A tiny language model of 0.85 million parameters learns to tell whether somebody was happy or sad "
         "about something. Plain LoRA and OLoRA at two learning rates each, and PiSSA at one, from three seeds each. "
         "Compare each start at its best rate; then see what one shared rate alone would have shown.",
-        config=replace(RaceConfig(), device="cpu", dtype="float32", spectra_every=60, gradients_every=30, keep=NONE),
+        config=replace(
+            RaceConfig(), device="cpu", dtype="float32", keep=NONE,
+            spectra_every=60, gradients_every=60, factors_every=20,
+        ),
+        every_block=3,
     ),
     "smollm2": RecordingSetUp(
         title="SmolLM2 learns to add in words",

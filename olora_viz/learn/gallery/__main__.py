@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from olora_viz.learn.gallery.recording import Origin, Recording, write
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.version import versions
 from olora_viz.machine.wording import counted
+from olora_viz.measures.factors import Factors, Inside, inside, only
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.update_spectra import UpdateSpectra
 from olora_viz.races.race import race
@@ -32,17 +34,20 @@ RECORDED_ANSWERS = 4
 def record(name: str, setup: RecordingSetUp) -> Recording:
     """Run the race of a set-up and record it."""
     racing = race(setup.config)
+    layers = recorded_layers(inside(racing.lanes))
     steps, early = [], []
     try:
         for step in racing:
             print(f"\r{name}: step {step.step}", end="", file=sys.stderr, flush=True)
-            steps.append(_thinned(step, setup.every_block))
+            steps.append(_thinned(step, setup.every_block, layers))
             if step.eval_loss is not None and not racing.task.plain_text:
                 early += racing.answers(1)
         print(file=sys.stderr)
         tested, answers = racing.tested(), tuple(racing.answers(RECORDED_ANSWERS))
         results = {"steps": tuple(steps), "tested": tested, "answers": answers, "early_answers": tuple(early)}
         record = replace(RaceRecord.of(racing), **results)
+        if record.inside:
+            record = replace(record, inside=record.inside.only(recorded_layers(record.inside)))
     finally:
         racing.lanes.detach()
     origin = origin_of(racing.device)
@@ -68,8 +73,14 @@ def main(names: list[str]) -> int:
     return 0
 
 
-def _thinned(step: Step, every_block: int) -> Step:
-    """Keep per-layer measurements for some of the blocks only."""
+def recorded_layers(inside: Inside) -> list[str]:
+    """Return the layers whose adapters are recorded: the first and the last of those that are looked at."""
+    layers = list(inside.weights)
+    return [layers[0], layers[-1]]
+
+
+def _thinned(step: Step, every_block: int, layers: Sequence[str]) -> Step:
+    """Keep per-layer measurements for some of the blocks only, and pictures of some layers."""
 
     def is_kept(layer: str) -> bool:
         block = next((int(part) for part in layer.split(".") if part.isdigit()), 0)
@@ -81,6 +92,8 @@ def _thinned(step: Step, every_block: int) -> Step:
             indices = [i for i, layer in enumerate(value.layers) if is_kept(layer)]
             arrays = {name: array[:, indices] for name, array in vars(value).items() if name != "layers"}
             measures[key] = replace(value, layers=tuple(value.layers[i] for i in indices), **arrays)
+        elif isinstance(value, Factors):
+            measures[key] = only(value, layers)
     return replace(step, measures=measures)
 
 

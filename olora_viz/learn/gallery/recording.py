@@ -17,6 +17,7 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import read_json_object, write_text
 from olora_viz.machine.tables import one_line
 from olora_viz.measures.catalogue import BUILT_IN_MEASURES, MEASURES
+from olora_viz.measures.factors import Factors, Inside
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.update_spectra import PARTS
 from olora_viz.races.config import RaceConfig
@@ -90,6 +91,9 @@ MOST_RECORDED = 300_000
 RECORDED_DIGITS = 5
 """Significant digits of per-step measurements."""
 
+EXAMPLE_DIGITS = 4
+"""Significant digits of the losses by example, of which there are more."""
+
 LAYER_DIGITS = 3
 """Significant digits of per-layer measurements, of which there are many."""
 
@@ -106,6 +110,7 @@ def write(recording: Recording, path: Path) -> None:
         "held_out": held_out and asdict(held_out), "plain_text": recording.plain_text,
         "left_out": recording.left_out, "adapted": recording.adapted,
         **({"text": rounded_all(text.to_json(), RECORDED_DIGITS)} if (text := recording.text) else {}),
+        **({"inside": recording.inside.to_json()} if recording.inside else {}),
         **{name: [asdict(each) for each in answers] for name in ANSWERED if (answers := getattr(recording, name))},
         "layers": list(measured[0].layers) if measured else [],  # the same at every measurement
     }  # fmt: skip
@@ -126,10 +131,13 @@ def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
     for key, value in step.measures.items():
         if key in RECORDED:
             plain = MEASURES[key].to_json(value, labels)
-            if hasattr(value, "layers"):  # whose names are at the head of the file
+            if isinstance(value, Factors):  # of some lanes, and of few layers
+                line[key] = plain
+            elif hasattr(value, "layers"):  # whose names are at the head of the file
                 line[key] = rounded_all(plain["lanes"], LAYER_DIGITS)
             else:
-                line[key] = rounded_all([plain[label] for label in labels], RECORDED_DIGITS)
+                digits = EXAMPLE_DIGITS if key == "eval_examples" else RECORDED_DIGITS
+                line[key] = rounded_all([plain[label] for label in labels], digits)
     return line | {"seconds": round(step.seconds, 3), "tokens": step.tokens}
 
 
@@ -186,6 +194,7 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
         baseline=_totals(values["baseline"], 1),
         held_out=None if held_out is None else HeldOut(**held_out), tested=_tested(values.get("tested"), K),
         text=AboutText.from_json(values["text"]) if "text" in values else None,
+        inside=Inside.from_json(values["inside"]) if "inside" in values else None,
         adapted=_typed(values.get("adapted", ""), str, "adapted"),
         plain_text=_typed(values["plain_text"], bool, "plain_text"),
         left_out=_typed(values["left_out"], int, "left_out"),
@@ -236,6 +245,8 @@ def _measured(key: str, plain: Any, config: RaceConfig, labels: tuple[str, ...],
     K, L = len(labels), len(layers)
     if MEASURES[key].record is None:
         return _numbers(plain, K)
+    if key == "factors":
+        return Factors.from_json(plain, labels)
     by_layer = key in ("update_spectra", "gradients")
     values = {"layers": layers, "lanes": plain} if by_layer else dict(zip(labels, plain, strict=True))
     measured = MEASURES[key].from_json(values, labels)

@@ -94,6 +94,7 @@ def checked_config(
         # What this package brings fits every model; of other examples the longest are left out.
         max_length=None if path in TASKS and TASKS[path].offline else longest_example(model),
         spectra_every=automatic_interval(steps),
+        factors_every=automatic_interval(steps),
         gradients_every=math.ceil(steps / (MOST_LOOKS - 1)),
         curvature_every=curvature,
     )

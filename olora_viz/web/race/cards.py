@@ -21,7 +21,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import LATEST_ONLY, Card, Desk, chart, charts, element, moved, on_picks, picked, words
 from olora_viz.web.parts.export import TAKE
 from olora_viz.web.parts.guide import offer
-from olora_viz.web.race import ask, bet, copied, presets, shelf
+from olora_viz.web.race import ask, bet, copied, inside, presets, shelf
 from olora_viz.web.race.controls import REFUSED, SCRUBBER
 
 
@@ -219,6 +219,7 @@ CARDS = (
     bet.CARD,
     chart("accuracy", "accuracy"),
     SCRUBBER,
+    inside.CARD,
     chart("loss", "loss", tab="loss"),
     chart("norms", "gradient", tab="gradients"),
     # The end is needed for a card that was out of view at the last measurement.

@@ -1,0 +1,239 @@
+"""A and B of some lanes and layers, as texts short enough to be looked at while a race goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.wording import rounded
+from olora_viz.measures.measure import Measure, Record
+from olora_viz.measures.spectra import triangle
+
+MOST_SIDE = 128
+"""Rows and columns of a picture at most: of a larger matrix each number is the mean of a block."""
+
+MOST_PICTURED_LANES = 6
+"""Lanes whose factors are looked at, the first of each start."""
+
+MOST_PICTURED_LAYERS = 14
+"""Layers that are looked at: the first and the last of each kind."""
+
+MOST_NUMBERS = 200_000
+"""Of a measurement: with more lanes, or a larger rank, there are fewer layers."""
+
+LEVELS = 31
+"""A number of a picture is one of 2 · 31 + 1 levels between the largest absolute value and its negative."""
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+"
+"""The letters of the levels, the lowest first."""
+
+DIGITS = 4
+"""Significant digits of scales and singular values."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A matrix as a text: a letter of `ALPHABET` for each number, row by row, and the value of the highest level."""
+
+    text: str
+    scale: float
+    rows: int
+    columns: int
+
+    @classmethod
+    def of(cls, matrix: Float[Tensor, "m n"]) -> Picture:
+        """Return the picture of a matrix.
+
+        >>> Picture.of(torch.tensor([[0.0, 1.0], [-2.0, 0.5]]))
+        Picture(text='fvAn', scale=2.0, rows=2, columns=2)
+        """
+        rows, columns = (min(side, MOST_SIDE) for side in matrix.shape)
+        pooled = matrix.float()
+        if matrix.shape != (rows, columns):
+            pooled = adaptive_avg_pool2d(pooled[None], (rows, columns))[0]
+        scale = rounded(pooled.abs().max().item(), DIGITS) if pooled.numel() else 0.0
+        levels = (pooled / scale * LEVELS).round().clamp(-LEVELS, LEVELS) if scale else torch.zeros_like(pooled)
+        letters = np.frombuffer(ALPHABET.encode(), np.uint8)[(levels + LEVELS).byte().cpu().numpy()]
+        return cls(letters.tobytes().decode(), scale, rows, columns)
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """(rows, columns), up to half a level."""
+        levels = np.array([ALPHABET.index(letter) for letter in self.text], dtype=float) - LEVELS
+        return (levels * self.scale / LEVELS).reshape(self.rows, self.columns)
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """A and B of a lane in a layer, and the singular values of its ΔW."""
+
+    A: Picture
+    B: Picture
+    sigma: tuple[float, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Pictured:
+        """Read back what `to_json` wrote."""
+        A, B = (Picture(**values[name]) for name in ("A", "B"))
+        if len(A.text) != A.rows * A.columns or len(B.text) != B.rows * B.columns:
+            raise ValueError("a picture must have a letter for each number")
+        return cls(A, B, tuple(map(float, values["sigma"])))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Factors(Record):
+    """What has become of A and B since the start, A − A⁰ and B − B⁰, of some lanes in some layers.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> config = ov.RaceConfig(lanes=lanes, steps=1, factors_every=1, eval_size=4)
+        >>> step = next(ov.race(config))
+        >>> moved = step.factors.of["olora"]["model.layers.0.self_attn.q_proj"]
+        >>> moved.A.matrix.shape, moved.B.matrix.shape
+        ((8, 128), (128, 8))
+    """
+
+    of: dict[str, dict[str, Pictured]]
+    """By the label of the lane, and by layer."""
+
+    def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Return plain values."""
+        return {label: {layer: each.to_json() for layer, each in by.items()} for label, by in self.of.items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], labels: Sequence[str]) -> Factors:
+        """Read back what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: the values have another form.
+        """
+        if not values.keys() <= set(labels):
+            raise ValueError(f"factors of lanes that are not there: {', '.join(values.keys() - set(labels))}")
+        return cls({label: {at: Pictured.from_json(one) for at, one in by.items()} for label, by in values.items()})
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a lane's adapter is put into, and how it starts: pictures of W, and of A⁰ and B⁰, by layer."""
+
+    weights: dict[str, Picture]
+    shapes: dict[str, tuple[int, ...]]
+    """(out, in) of W, of which a picture may have fewer."""
+    start: Factors
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        weights = {layer: asdict(picture) for layer, picture in self.weights.items()}
+        return {"weights": weights, "shapes": self.shapes, "start": self.start.to_json(())}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Inside:
+        """Read back what `to_json` wrote."""
+        weights = {layer: Picture(**each) for layer, each in values["weights"].items()}
+        shapes: dict[str, tuple[int, ...]] = {layer: tuple(map(int, each)) for layer, each in values["shapes"].items()}
+        return cls(weights, shapes, Factors.from_json(values["start"], tuple(values["start"])))
+
+    def only(self, layers: Sequence[str]) -> Inside:
+        """Return the same of some layers."""
+        weights = {layer: self.weights[layer] for layer in layers}
+        shapes = {layer: self.shapes[layer] for layer in layers}
+        return Inside(weights, shapes, only(self.start, layers))
+
+
+def only(factors: Factors, layers: Sequence[str]) -> Factors:
+    """Return factors of some layers."""
+    return Factors({label: {at: by[at] for at in layers if at in by} for label, by in factors.of.items()})
+
+
+def pictured_lanes(lanes: Sequence[Lane], dense: Sequence[int] = ()) -> list[int]:
+    """Return the numbers of the lanes that are looked at: the first of each start and rank that has factors.
+
+    >>> pictured_lanes([Lane("lora"), Lane("lora", lr=1e-2), Lane("olora"), Lane("lora", r=4)])
+    [0, 2, 3]
+    """
+    first: dict[tuple[str, int], int] = {}
+    for k, lane in enumerate(lanes):
+        if k not in dense:
+            first.setdefault((lane.init, lane.r), k)
+    return list(first.values())[:MOST_PICTURED_LANES]
+
+
+def pictured_layers(layers: Sequence[str], numbers: int = 0) -> list[str]:
+    """Return the layers that are looked at: the first and the last of each kind, in their order.
+
+    Args:
+        numbers: of all lanes in a layer at most.
+
+    >>> pictured_layers([f"layers.{block}.{kind}" for block in range(4) for kind in ("q_proj", "k_proj")])
+    ['layers.0.q_proj', 'layers.0.k_proj', 'layers.3.q_proj', 'layers.3.k_proj']
+    """
+    ends: dict[str, list[str]] = {}
+    for layer in layers:
+        ends.setdefault(layer.rpartition(".")[2], []).append(layer)
+    chosen = {name for each in ends.values() for name in (each[0], each[-1])}
+    most = min(MOST_PICTURED_LAYERS, max(1, MOST_NUMBERS // max(1, numbers)))
+    return [layer for layer in layers if layer in chosen][:most]
+
+
+@torch.no_grad()
+def factors(lanes: Lanes) -> Factors:
+    """Picture what has become of A and B since the start, see `Factors`."""
+    return _pictured(lanes, lambda now, start: now - start)
+
+
+@torch.no_grad()
+def inside(lanes: Lanes) -> Inside:
+    """Picture the weights of the layers that are looked at, and the factors that their adapters start from."""
+    start, plan = _pictured(lanes, lambda _, start: start), lanes.plan
+    layers = list(dict.fromkeys(layer for by in start.of.values() for layer in by))
+    weights = {layer: Picture.of(plan.weight(layer).detach()) for layer in layers}
+    shapes = {layer: tuple(plan.weight(layer).shape) for layer in layers}
+    return Inside(weights, shapes, start)
+
+
+def _pictured(lanes: Lanes, of: Any) -> Factors:
+    chosen = pictured_lanes(lanes.lanes, lanes.plan.dense)
+    layers = pictured_layers(lanes.layers, sum(2 * MOST_SIDE * lanes.lanes[k].r for k in chosen))
+    by: dict[str, dict[str, Pictured]] = {}
+    for k in chosen:
+        for layer in layers:
+            now, start = lanes.factors(layer, k), lanes.start_factors(layer, k)
+            if now.A.numel():
+                A, B = of(now.A, start.A), of(now.B, start.B)
+                sigma = _sigma(now.A, now.B, start.A, start.B, float(lanes.scale[k]))
+                by.setdefault(lanes.labels[k], {})[layer] = Pictured(Picture.of(A), Picture.of(B), sigma)
+    return Factors(by)
+
+
+def _sigma(A: Tensor, B: Tensor, A0: Tensor, B0: Tensor, scale: float) -> tuple[float, ...]:
+    """Return the r largest singular values of ΔW = s (BA − B⁰A⁰), see `update_spectra`."""
+    up, down = triangle(torch.cat([B - B0, B0], dim=-1)).double(), triangle(torch.cat([A, A - A0]).mT).double()
+    values = scale * torch.linalg.svdvals(up @ down.mT)[: len(A)]
+    return tuple(rounded(value, DIGITS) for value in values.tolist())
+
+
+FACTORS_INSIDE = Measure(
+    key="factors",
+    title="Inside the adapters",
+    unit="A and B since the start",
+    scale="linear",
+    compute=lambda race: factors(race.lanes),
+    shape="(K, layers, r)",
+    record=Factors,
+    every="factors_every",
+    cost="A small SVD for each layer and lane that is looked at.",
+)

@@ -1,0 +1,57 @@
+"""What is inside the adapters of a race, at one of its steps: what the figure of a page draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from olora_viz.background.record import RaceRecord
+from olora_viz.figures.layers import layer_words
+from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.races.step import Step
+from olora_viz.views import html as fragments
+
+
+def latest_factors(steps: Sequence[Step], upto: float | None = None) -> Step | None:
+    """Return the last step with pictures, up to one; None before the first."""
+    return next(
+        (step for step in reversed(steps) if (not upto or step.step <= upto) and step.factors is not None), None
+    )
+
+
+def layers_inside(record: RaceRecord) -> list[tuple[str, str]]:
+    """Return the layers that can be looked at: the displayed text and the name of each."""
+    return [(layer_words(name), name) for name in record.inside.weights] if record.inside else []
+
+
+def inside_view(record: RaceRecord, layer: object = None, step: float | None = None) -> dict[str, Any] | None:
+    """Return what is drawn of one layer, see ``figures/live/adapter.js``; None if there are no pictures.
+
+    Args:
+        layer: its name; another one, or none, is the first.
+        step: the latest pictures up to it, 0 for those before the first step; by default the last ones.
+    """
+    inside = record.inside
+    if inside is None or not inside.weights:
+        return None
+    name = layer if isinstance(layer, str) and layer in inside.weights else next(iter(inside.weights))
+    at = None if step == 0 else latest_factors(record.steps, step)
+    moved = at.factors if at else None
+    lanes, several = [], len({lane.r for lane in record.config.lanes}) > 1
+    for lane, style, label in zip(record.config.lanes, record.styles, record.config.labels, strict=True):
+        start = inside.start.of.get(label, {}).get(name)
+        if start is None:
+            continue
+        now = moved.of.get(label, {}).get(name) if moved else None
+        lanes.append({
+            "mark": fragments.mark(style), "label": label_of(lane.init) + f", rank {lane.r}" * several,
+            "init": lane.init, "summary": INITIALIZERS[lane.init].summary if lane.init in INITIALIZERS else "",
+            "scaling": lane.scale, "A0": asdict(start.A), "B0": asdict(start.B),
+            "A": asdict(now.A) if now else None, "B": asdict(now.B) if now else None,
+            "sigma": list(now.sigma) if now else [],
+        })  # fmt: skip
+    return {
+        "name": layer_words(name), "step": at.step if at else 0, "shape": list(inside.shapes[name]),
+        "W": asdict(inside.weights[name]), "lanes": lanes,
+    }  # fmt: skip
