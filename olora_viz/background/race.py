@@ -138,7 +138,7 @@ class BackgroundRace(BackgroundWork):
 
     def resume(self, goal: float = math.inf) -> None:
         """Cancel the request for a pause, until a given step."""
-        self.goal, self.why_paused = goal, ""
+        self.goal, self.why_paused, self.refused = goal, "", ""
         self.pausing.clear()
         self.wake()
 

@@ -41,6 +41,7 @@ from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.machine.wording import counted
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.export import CHECKPOINT
+from olora_viz.web.jobs.job import Executor
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ LATEST = 5.0
 """Seconds for which the number of places is not counted again."""
 
 
-class Cluster:
+class Cluster(Executor):
     """A running Ray cluster.
 
     Args:
@@ -102,6 +103,10 @@ class Cluster:
     def leave(self) -> None:
         """Leave the cluster, which ends what it still computes for this server."""
         self._ray.shutdown()
+
+    def takes(self, work: BackgroundWork) -> bool:
+        """Whether it is of the `WORK_KINDS`."""
+        return isinstance(work, WORK_KINDS)
 
     def prepare(self, config: RaceConfig) -> None:
         """Let as many workers as there are places load a set-up, so that the first races start at once."""

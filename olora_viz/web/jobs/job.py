@@ -7,6 +7,7 @@ leads back to it.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import math
 import os
@@ -83,6 +84,27 @@ def here(config: RaceConfig) -> RaceConfig:
     return replace(config, device="cpu") if on_zero_gpu() else config
 
 
+class Executor:
+    """Where work is computed, if not in the process that serves."""
+
+    places = 1
+    """How many compute there at once."""
+
+    def takes(self, work: BackgroundWork) -> bool:
+        """Whether it computes work of this kind."""
+        raise NotImplementedError
+
+    def prepare(self, config: RaceConfig) -> None:
+        """Let the first race on a set-up start at once."""
+
+    def compute(self, work: BackgroundWork) -> bool | None:
+        """Compute work until its end or a pause, in place of `BackgroundWork.run`."""
+        raise NotImplementedError
+
+    def heed(self, work: BackgroundWork) -> None:
+        """Hear that what is wished of work may have changed; by default `compute` looks for itself."""
+
+
 @dataclass(eq=False)
 class Job(Host):
     """Work that the queue computes, and its host.
@@ -103,6 +125,8 @@ class Job(Host):
     """State and completeness of a race in its record on disk; None while it has none."""
     queue: Jobs | None = field(default=None, repr=False)
     """The one that computes it; None before it is listed there."""
+    visit: contextvars.Context = field(default_factory=contextvars.copy_context)
+    """Of the page that asked last: time that is lent counts as that visitor's."""
     _touched: float = -math.inf
 
     def __post_init__(self) -> None:
@@ -171,23 +195,31 @@ class Job(Host):
     # As the host of its work -----------------------------------------------------------------------
 
     @property
+    def executor(self) -> Executor | None:
+        """Where it is computed, if not in this process."""
+        executor = self.queue.executor if self.queue is not None else None
+        return executor if executor is not None and executor.takes(self.work) else None
+
+    @property
     def is_elsewhere(self) -> bool:
-        """Whether a machine of the cluster computes it."""
-        return self.queue is not None and self.queue.place_of(self.work) is not None
+        """Whether another process computes it."""
+        return self.executor is not None
 
     def compute(self, work: BackgroundWork) -> bool | None:
         """Compute it there, or here."""
-        place = self.queue.place_of(work) if self.queue is not None else None
-        return work.run() if place is None else place.compute(work)
+        executor = self.executor
+        return work.run() if executor is None else self.visit.run(executor.compute, work)
 
     def yields(self) -> bool:
         """Whether others wait whose turn it is."""
         return self.queue is not None and self.queue.makes_way(self)
 
     def before_news(self) -> None:
-        """Keep the state of a race on disk, if it has another one."""
+        """Keep the state of a race on disk, if it has another one; where it is computed may wait for a wish."""
         if self.on_disk is not None and self.on_disk != (self.work.state, self.work.complete):
             self.keep()
+        if executor := self.executor:
+            executor.heed(self.work)
 
     def without_paths(self, sentence: str) -> str:
         """Remove the paths of the server from a sentence."""
@@ -295,7 +327,7 @@ DAMAGED = (AttributeError, IndexError, KeyError, TypeError, ValueError, OSError)
 """The exceptions that a damaged file raises."""
 
 
-def shelved(home: Path, kind: type[SharedRace]) -> Iterator[Job]:
+def shelved(home: Path) -> Iterator[Job]:
     """Find the races of a runs folder: ended, or paused.
 
     Unreadable runs are set aside, and the log says why.
@@ -305,7 +337,7 @@ def shelved(home: Path, kind: type[SharedRace]) -> Iterator[Job]:
         folder = home / name
         try:
             if folder.is_dir() or record_of(folder).is_file():
-                job = _read(folder, kind, folder.name)
+                job = _read(folder, folder.name)
                 last_change = (record_of(folder) if record_of(folder).exists() else folder).stat().st_mtime
                 job.work.seen = time.monotonic() - (time.time() - last_change)  # its page touches the record
                 job.on_disk = (job.work.state, job.complete)
@@ -330,7 +362,7 @@ def opened(folder: Path, home: Path) -> Job:
     """
     folder, key = folder.absolute(), new_key()
     try:
-        job = _read(folder, SharedRace, key, zips=zips_of(home / key))
+        job = _read(folder, key, zips=zips_of(home / key))
     except DAMAGED as error:
         if isinstance(error, ValueError | OSError):
             raise
@@ -339,7 +371,7 @@ def opened(folder: Path, home: Path) -> Job:
     return job
 
 
-def _read(folder: Path, kind: type[SharedRace], key: str, zips: Path | None = None) -> Job:
+def _read(folder: Path, key: str, zips: Path | None = None) -> Job:
     """Return the race of a folder and of the files next to it.
 
     Raises:
@@ -377,7 +409,7 @@ def _read(folder: Path, kind: type[SharedRace], key: str, zips: Path | None = No
         }
         record = replace(record, config=replace(record.config, **own))
     ended_well = record.complete or run is None or run.summary is not None
-    race = kind(
+    race = SharedRace(
         key, record.config, folder, record.styles, record.state, record.note,
         complete=record.complete, steps=list(record.steps), results=replace(record, steps=()),
         cut_off=bool(record.steps) and not ended_well,

@@ -11,6 +11,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
@@ -30,8 +31,7 @@ from olora_viz.races.data import ModelCache
 from olora_viz.races.step import STOPPED
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
-from olora_viz.web.jobs.cluster import WORK_KINDS, Cluster
-from olora_viz.web.jobs.job import RESTARTED, Access, Job, new_key, opened, readers_key, shelved
+from olora_viz.web.jobs.job import RESTARTED, Access, Executor, Job, new_key, opened, readers_key, shelved
 from olora_viz.web.jobs.shared import SharedRace, find_source, race_key
 from olora_viz.web.jobs.shared_study import SharedStudy, find_equal, find_stopped
 
@@ -92,19 +92,13 @@ class Jobs:
     Args:
         limits: on how much is kept, how many wait, and how long one computes.
         folder: for the run folders, where those of an earlier server are found; by default the one of `RunsFolder`.
-        races: how races are computed.
-        cluster: the machines that compute in place of this process, several jobs at once.
+        executor: what computes in place of this process, perhaps several jobs at once.
     """
 
     def __init__(
-        self,
-        limits: Limits | None = None,
-        folder: Path | None = None,
-        races: type[SharedRace] = SharedRace,
-        cluster: Cluster | None = None,
+        self, limits: Limits | None = None, folder: Path | None = None, executor: Executor | None = None
     ) -> None:
-        self._limits, self._runs_folder, self._races = limits or Limits(), RunsFolder(folder), races
-        self._cluster = cluster
+        self._limits, self._runs_folder, self.executor = limits or Limits(), RunsFolder(folder), executor
         self.folder = self._runs_folder.path
         self.pages = Pages()
         places = Places(self._limits.max_waiting, self._limits.page_waiting, self._limits.address_waiting)
@@ -118,7 +112,7 @@ class Jobs:
         self._closed = False
         self._in_memory: Job | None = None
         """The job that computed last: if it is paused, its race may still be in memory."""
-        for job in shelved(self.folder, races):
+        for job in shelved(self.folder):
             self._limit(job)
             self._list(job)
         self._forget(by_size=True)
@@ -206,7 +200,7 @@ class Jobs:
 
     def _new_race(self, config: RaceConfig, goal: float, shared: str = "") -> SharedRace:
         key, styles = new_key(), lane_styles(config.lanes)
-        return self._races(key, config, self.folder / key, styles, goal=goal, key=shared)
+        return SharedRace(key, config, self.folder / key, styles, goal=goal, key=shared)
 
     def add(
         self, kind: type[W], config: RaceConfig, styles: tuple[LaneStyle, ...], owner: Visitor = NOBODY, **more: Any
@@ -249,10 +243,6 @@ class Jobs:
                 job.keep()
         self._forget()
 
-    def place_of(self, work: BackgroundWork) -> Cluster | None:
-        """Return where work is computed, if not here."""
-        return self._cluster if isinstance(work, WORK_KINDS) else None
-
     def makes_way(self, job: Job) -> bool:
         """Whether work that is computed makes way for others: a race by its turn, other work for all that waits."""
         return self._line.yields(job) if isinstance(job.work, SharedRace) else bool(self._line.waiting)
@@ -262,8 +252,8 @@ class Jobs:
 
         A race that is asked for meanwhile would have to load the same.
         """
-        if self._cluster:
-            self._cluster.prepare(config)
+        if self.executor:
+            self.executor.prepare(config)
             return
 
         def first() -> None:
@@ -293,6 +283,7 @@ class Jobs:
             if race.ended:
                 return
             job = self._jobs[race.id]
+            job.visit = copy_context()
             if race.state == PAUSED:
                 self._line.ask(job)
             if self._follow_again(job, goal):
@@ -323,6 +314,7 @@ class Jobs:
                 return
             if isinstance(work, BackgroundRace) and work.cut_off and work.state == PAUSED and catch_up:
                 self._make_room(job.owner)
+                job.visit = copy_context()
                 work.last = len(work.steps) + 1  # it catches up, and writes its adapters
                 work.resume()
                 self._return(job)
@@ -395,7 +387,7 @@ class Jobs:
 
     def _call_worker(self, first: Callable[[], object] = lambda: None) -> None:
         """Start a thread of the races if more may run at once, and wake those that wait."""
-        self._line.workers = max(1, self._cluster.places) if self._cluster else 1
+        self._line.workers = max(1, self.executor.places) if self.executor else 1
         self._workers = [worker for worker in self._workers if worker.is_alive()]
         if len(self._workers) < self._line.workers:
             self._workers.append(threading.Thread(target=self._work, args=(first,), name="races", daemon=True))
