@@ -6,9 +6,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = 310
 CEILING = {
-    "background": 1240, "cli": 1150, "figures": 3180, "initializers": 850, "lanes": 3230, "learn": 1710,
+    "background": 1445, "cli": 1150, "figures": 3180, "initializers": 850, "lanes": 3230, "learn": 1710,
     "machine": 1550, "measures": 1740, "models": 950, "notebook": 1300, "races": 3390, "studies": 7430, "tasks": 1830,
-    "views": 2540, "web": 6750,
+    "views": 2540, "web": 6515,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
 

@@ -24,7 +24,6 @@ from pathlib import Path
 import gradio as gr
 import torch
 
-from olora_viz.background.elsewhere import folder_of, read_steps
 from olora_viz.background.race import BackgroundRace, final_answers
 from olora_viz.background.record import LOADING, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
@@ -38,7 +37,6 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import RACING, Step
 from olora_viz.web.jobs.job import Executor, on_zero_gpu, requests_of
-from olora_viz.web.jobs.shared import SharedRace
 
 LEAST_SECONDS, MOST_SECONDS = 15, 30
 """Requested seconds of a time slice: short ones start sooner; a long race takes several. Only a single step that needs
@@ -244,7 +242,7 @@ class ZeroGpu(Executor):
 
     def takes(self, work: BackgroundWork) -> bool:
         """Whether it is a race that needs a GPU, and follows no other one."""
-        return isinstance(work, SharedRace) and work.config.device != "cpu" and work.source is None
+        return isinstance(work, BackgroundRace) and work.config.device != "cpu" and work.source is None
 
     def prepare(self, config: RaceConfig) -> None:
         """See `warm_up`."""
@@ -255,7 +253,7 @@ class ZeroGpu(Executor):
         with work.changed:  # two threads may ask at once, and write one file
             halts = work.stopping.is_set() or work.pauses()
             what = (STOP if work.stopping.is_set() else PAUSE) if halts else ""
-            file = requests_of(folder_of(work))
+            file = requests_of(work.run_folder)
             if requested(file) != what:
                 request(file, what)
 
@@ -299,6 +297,6 @@ def _turn_of(race: BackgroundRace) -> Iterator[News | Failed]:
             raise
         if race.stopping.is_set():
             raise StoppedEarlyError from None
-        read_steps(race)  # a process that is killed may have made a step of which it sent nothing
+        race.restore()  # a process that is killed may have made a step of which it sent nothing
         race.refused = why
         race.pause("no GPU now")

@@ -34,11 +34,11 @@ from olora_viz.races.run import CHECKPOINT, copy_run, load_run
 from olora_viz.web.guard.fairness import FRONT
 from olora_viz.web.guard.limits import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import FILE_KINDS, copy_own
-from olora_viz.web.jobs.shared import SharedRace, own_fields
+from olora_viz.web.jobs.shared import RaceSeat, own_fields
 
 if TYPE_CHECKING:
+    from olora_viz.races.data import ModelCache
     from olora_viz.web.jobs.queue import Jobs
-    from olora_viz.web.jobs.shared_study import SharedStudy
 
 log = logging.getLogger(__name__)
 
@@ -142,8 +142,7 @@ class Job(Host):
     @property
     def folder(self) -> Path:
         """The folder of its results."""
-        assert self.work.folder is not None
-        return self.work.folder
+        return self.work.run_folder
 
     @property
     def seen(self) -> float:
@@ -184,13 +183,13 @@ class Job(Host):
 
     def keep(self) -> None:
         """Write the record of a race, to show it after a restart; on a full disk the older one is kept."""
-        race = self.work
-        if isinstance(race, SharedRace):
-            with race.changed, suppress(OSError):
-                self.on_disk, self._touched = (race.state, race.complete), -math.inf
-                left = min(race.left, race.deadline - time.monotonic())
-                values = {"left": finite_or_none(left), "owner": list(self.owner)}
-                write_json(record_of(self.folder), race.kept_record().to_json() | race.to_json() | values)
+        work = self.work
+        with work.changed, suppress(OSError):
+            kept = work.seat.kept()
+            if kept is not None:
+                self.on_disk, self._touched = (work.state, work.complete), -math.inf
+                left = min(work.left, work.deadline - time.monotonic())
+                write_json(record_of(self.folder), {**kept, "left": finite_or_none(left), "owner": list(self.owner)})
 
     # As the host of its work -----------------------------------------------------------------------
 
@@ -201,9 +200,9 @@ class Job(Host):
         return executor if executor is not None and executor.takes(self.work) else None
 
     @property
-    def is_elsewhere(self) -> bool:
-        """Whether another process computes it."""
-        return self.executor is not None
+    def models(self) -> ModelCache | None:
+        """The models that this server's races have loaded."""
+        return self.queue.models if self.queue is not None else None
 
     def compute(self, work: BackgroundWork) -> bool | None:
         """Compute it there, or here."""
@@ -232,7 +231,7 @@ class Job(Host):
         if self.queue is not None:
             self.queue.clear_disk(needed)
 
-    def take_over(self, work: SharedRace | SharedStudy) -> None:
+    def take_over(self, work: BackgroundWork) -> None:
         """Let it compute what its source does not go on to compute."""
         if self.queue is not None:
             self.queue.take_over(work)
@@ -409,13 +408,13 @@ def _read(folder: Path, key: str, zips: Path | None = None) -> Job:
         }
         record = replace(record, config=replace(record.config, **own))
     ended_well = record.complete or run is None or run.summary is not None
-    race = SharedRace(
+    race = BackgroundRace(
         key, record.config, folder, record.styles, record.state, record.note,
         complete=record.complete, steps=list(record.steps), results=replace(record, steps=()),
         cut_off=bool(record.steps) and not ended_well,
         why_paused=record.note if record.state == PAUSED else "", left=left, zips=zips,
     )  # fmt: skip
-    race.from_json(values)
+    race.seat = RaceSeat.of_kept(race, values)
     return Job(race, owner)
 
 
