@@ -22,15 +22,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from olora_viz.background.decision import BackgroundStudy
 from olora_viz.background.host import Host
-from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import ENDED, PAUSED, WAITING, RaceRecord
 from olora_viz.background.wishes import Heard, Wish
 from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import TEMPORARY, clear_dead, lock_folder, write_bytes, write_json
 from olora_viz.machine.process import StoppedEarlyError
-from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
@@ -55,7 +52,7 @@ class FilePart(NamedTuple):
 
 def travelling(work: BackgroundWork) -> dict[str, Any]:
     """Return the attributes of work that travel."""
-    return {each.name: getattr(work, each.name) for each in fields(work.there) if not each.metadata}
+    return {each.name: getattr(work, each.name) for each in fields(work) if not each.metadata}
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Packed:
         """Pack work, with the work that it is about."""
         values = travelling(work)
         inner = {name: cls.of(value) for name, value in values.items() if isinstance(value, BackgroundWork)}
-        return cls(work.there, values | inner)
+        return cls(type(work), values | inner)
 
     def unpacked(self, before: Path, now: Path) -> BackgroundWork:
         """Make the work, whose folder was another one before."""
@@ -197,27 +194,10 @@ class Parcel:
     @classmethod
     def of(cls, work: BackgroundWork, threads: int, wish: Wish) -> Parcel:
         """Pack work at rest."""
-        folder = folder_of(work)
+        folder = work.run_folder
         own = {name: (path.name, path.read_bytes()) for name, path in work.own_files.items()}
         files = FolderNews(folder).parts()
         return cls(work.name, folder, Packed.of(work), own, files, threads, wish)
-
-
-def folder_of(work: BackgroundWork) -> Path:
-    """Return the folder of work that has one."""
-    assert work.folder is not None
-    return work.folder
-
-
-def wish_for(work: BackgroundWork) -> Wish:
-    """Return what a server wishes of work at this moment."""
-    over = work.is_over()
-    wish = Wish(stop=over, why=work.why, yields=work.host.yields())
-    if not isinstance(work, BackgroundRace):
-        return wish
-    own = work.own_prompt
-    prompt = own.prompt if own and own.waits else None
-    return replace(wish, pause=work.wants_pause(), goal=work.goal, last=work.last, prompt=prompt)
 
 
 # In the other process --------------------------------------------------------------------------
@@ -236,13 +216,12 @@ def compute(parcel: Parcel, hear: Callable[[int], Heard | None]) -> Iterator[New
             write_bytes(own_files[name], data)
         write_parts(folder, parcel.files, own_files)
         work = parcel.work.unpacked(parcel.folder, folder)
-        work.own_files, work.host = own_files, _WorkersHost(own_files)
-        if isinstance(work, BackgroundRace):
-            work.models = _models
+        host = _WorkersHost(own_files, work)
+        work.own_files, work.host = own_files, host
         reporter, ends = _Reporter(work, folder), list[Ended]()
-        _follow(work, parcel.wish)
+        host.follow(parcel.wish)
         computing = threading.Thread(target=_run, args=(work, parcel.threads, ends), daemon=True)
-        threading.Thread(target=_listen, args=(work, hear, ends), daemon=True).start()
+        threading.Thread(target=_listen, args=(host, hear, ends), daemon=True).start()
         computing.start()
         try:
             version = 0
@@ -310,11 +289,20 @@ def _home(name: str) -> Generator[Path]:
 class _WorkersHost(Host):
     """What a worker does for its work: as its server wishes, with the visitor's own files called by their names."""
 
-    def __init__(self, own_files: Mapping[str, Path]) -> None:
-        self._own_files, self.wish = own_files, Wish()
+    def __init__(self, own_files: Mapping[str, Path], work: BackgroundWork) -> None:
+        self._own_files, self._work, self._wish = own_files, work, Wish()
+
+    def follow(self, wish: Wish) -> None:
+        """Let the work do as its server wishes."""
+        self._wish = wish
+        self._work.obey(wish)
+
+    @property
+    def models(self) -> ModelCache:
+        return _models
 
     def yields(self) -> bool:
-        return self.wish.yields
+        return self._wish.yields
 
     def without_paths(self, sentence: str) -> str:
         for own in self._own_files.values():
@@ -338,29 +326,14 @@ def _run(work: BackgroundWork, threads: int, ends: list[Ended]) -> None:
     work.wake()
 
 
-def _listen(work: BackgroundWork, hear: Callable[[int], Heard | None], ends: list[Ended]) -> None:
+def _listen(host: _WorkersHost, hear: Callable[[int], Heard | None], ends: list[Ended]) -> None:
     """Follow the server's wishes until the end."""
     number = 0
     while not ends:
         heard = hear(number)
         if heard is not None:
             number = heard.number
-            _follow(work, heard.wish)
-
-
-def _follow(work: BackgroundWork, wish: Wish) -> None:
-    if isinstance(work.host, _WorkersHost):
-        work.host.wish = wish
-    if isinstance(work, BackgroundRace):
-        if wish.pause:
-            work.pause()
-        else:
-            work.resume(wish.goal)
-        work.last, own = wish.last, work.own_prompt
-        if wish.prompt is not None and not (own and own.waits and own.prompt == wish.prompt):
-            work.ask(wish.prompt)
-    if wish.stop:
-        work.stop(wish.why)
+            host.follow(heard.wish)
 
 
 class _Reporter:
@@ -407,7 +380,7 @@ def take(work: BackgroundWork, news: News, before_note: str = "") -> Ended | Non
     Args:
         before_note: what is said before the note, until the work has ended.
     """
-    folder = folder_of(work)
+    folder = work.run_folder
     write_parts(folder, news.files, work.own_files)
     values = {name: moved(value, news.folder, folder) for name, value in news.values.items()}
     if values.get("state") in AT_REST:
@@ -418,21 +391,7 @@ def take(work: BackgroundWork, news: News, before_note: str = "") -> Ended | Non
     with work.changed:
         for name, tail in news.tails.items():
             getattr(work, name).extend(tail)
-        own, asked = values.pop("own_prompt", None), getattr(work, "own_prompt", None)
-        if own is not None and asked is not None and own.prompt == asked.prompt:
-            values["own_prompt"] = own
-        for name, value in values.items():
-            setattr(work, name, value)
-        if news.results and isinstance(work, BackgroundRace):
-            work.learn(**news.results)
-        if "known" in values and isinstance(work, BackgroundStudy):
-            work.know(values["known"])
+        work.take(values, news.results)
     if news:
         work.wake()
     return news.ended
-
-
-def read_steps(race: BackgroundRace) -> None:
-    """Take over steps that are on disk and were not reported: the process that made them was lost in between."""
-    if (race.run_folder / "config.json").exists():
-        race.steps += runs.read_steps(race.run_folder)[len(race.steps) :]

@@ -19,12 +19,17 @@ from olora_viz.tasks.keep import NONE
 class BackgroundMeasurement(BackgroundWork):
     """Gradient norm and curvature of every start, on the race's first batch."""
 
+    as_steps = 100
     layer: str | None = None
     """The layer whose parameters are measured; None for all layers."""
     result: Conditioning | None = None
     plain_text: bool = False
     device: str = ""
     """``CPU`` or ``CUDA``; empty while unknown."""
+    rates: tuple[tuple[float, ...], ...] = ()
+    """The learning rates that the race would use, for each start."""
+    lanes: int = 0
+    """How many lanes the race would have; 0 if nobody has set one up."""
 
     def run(self) -> None:
         """Build the race and measure it before its first step."""
@@ -42,19 +47,20 @@ class BackgroundMeasurement(BackgroundWork):
 class Slicing(BackgroundWork):
     """The loss on a plane through some starts."""
 
-    source: BackgroundMeasurement | None = None
+    as_steps = 80
+    measured: BackgroundMeasurement | None = None
     """The measurement of the same starts."""
     chosen: tuple[int, ...] = ()
     slices: list[LossSlice] = field(default_factory=list)
 
     def run(self) -> None:
         """Build the same race again, and slice it before its first step."""
-        assert self.source is not None
-        assert self.source.result is not None
+        assert self.measured is not None
+        assert self.measured.result is not None
         with at_its_start(self) as racing:
             self.become("slicing")
             self.slices = slices(
-                racing.lanes, racing.batch(1), self.source.result, self.chosen, progress=self.progress
+                racing.lanes, racing.batch(1), self.measured.result, self.chosen, progress=self.progress
             )
             self.become(FINISHED)
 

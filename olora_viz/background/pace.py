@@ -14,10 +14,9 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from olora_viz.background.decision import TURN, BackgroundStudy
-from olora_viz.background.measurement import BackgroundMeasurement, Slicing
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import Forecast
+from olora_viz.background.study import BackgroundStudy
 from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.process import cores
 from olora_viz.measures.curvature import TRACKED
@@ -38,9 +37,6 @@ FORWARD = 0.42
 
 KEEP_TOKENS = 512
 """Tokens of a text to keep that are read at a time: at most 8 passages of 64."""
-
-MEASURED, SLICED, ASKED = 100, 80, 5
-"""About the steps that measuring starts takes, slicing the loss around two of them, and answering a prompt."""
 
 MOST_TOKENS = 512
 """The most tokens of an example that nothing is known of."""
@@ -241,10 +237,8 @@ class Speeds:
         Args:
             whole: its forecast.
         """
-        if isinstance(work, BackgroundStudy):  # it lets others take their turn
-            return min(TURN, 60 * work.minutes_left)
         if not isinstance(work, BackgroundRace):
-            return whole and whole * (1 - work.part)
+            return work.remaining(whole)
         steps, done = work.config.steps, len(work.steps)
         seen = work.steps[-1].seconds * steps / done if done else None
         known = [(value, weight) for value, weight in ((whole, EARLY), (seen, done)) if value is not None]
@@ -265,8 +259,7 @@ class Speeds:
         reading = self.reading(config)
         if issubclass(kind, BackgroundRace):
             return trained(config, reading)
-        steps = SLICED if issubclass(kind, Slicing) else MEASURED if issubclass(kind, BackgroundMeasurement) else ASKED
-        return steps * (A_STEP + len(config.lanes) * (A_LANE + config.batch_size * reading.tokens))
+        return kind.as_steps * (A_STEP + len(config.lanes) * (A_LANE + config.batch_size * reading.tokens))
 
 
 def _told(speed: Speed, seconds: float, off: Collection[float]) -> Forecast:

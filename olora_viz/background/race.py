@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from olora_viz.background.record import LOADING, PAUSED, RaceRecord
+from olora_viz.background.wishes import Wish
 from olora_viz.background.work import STAYS, BackgroundWork
 from olora_viz.lanes.generation import Answer
-from olora_viz.machine.files import DiskFullError
+from olora_viz.machine.files import DiskFullError, read_tensors
 from olora_viz.machine.memory import memory_of
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.machine.wording import duration
 from olora_viz.races import run as runs
-from olora_viz.races.data import ModelCache
+from olora_viz.races.export import CHECKPOINT
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, out_at, whys_out
 
@@ -74,8 +75,6 @@ class BackgroundRace(BackgroundWork):
     racing: Race | None = field(default=None, metadata=STAYS)
     own: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of `race` in place of a named model or task, of a race without a folder."""
-    models: ModelCache | None = field(default=None, metadata=STAYS)
-    """The models that races before it in the same thread have loaded; used with a folder."""
     goal: float = field(default=math.inf, metadata=STAYS)
     """The step after which it pauses automatically."""
     pausing: threading.Event = field(default_factory=threading.Event, metadata=STAYS)
@@ -95,12 +94,6 @@ class BackgroundRace(BackgroundWork):
     _may_pause: bool = field(default=False, metadata=STAYS)
     _answer_seconds: float = field(default=0.0, metadata=STAYS)
     """Seconds spent on answers during the race."""
-
-    @property
-    def run_folder(self) -> Path:
-        """The folder of a race that has one."""
-        assert self.folder is not None
-        return self.folder
 
     def record(self) -> RaceRecord:
         """Return the race as it is now."""
@@ -131,16 +124,22 @@ class BackgroundRace(BackgroundWork):
             racing.close()
 
     def pause(self, why: str = "") -> None:
-        """Request a pause after the current step, or in its evaluation, which is then repeated."""
+        """Request a pause after the current step, or in its evaluation, which is then repeated.
+
+        One that follows another race is paused at once.
+        """
         self.why_paused = why
         self.pausing.set()
         self.wake()
+        if self.source is not None:
+            self.become(PAUSED, why)
 
     def resume(self, goal: float = math.inf) -> None:
         """Cancel the request for a pause, until a given step."""
-        self.goal, self.why_paused = goal, ""
+        self.goal, self.why_paused, self.refused = goal, "", ""
         self.pausing.clear()
         self.wake()
+        self.seat.go_on()
 
     def make_way(self, why: str) -> None:
         """Request a pause."""
@@ -148,6 +147,10 @@ class BackgroundRace(BackgroundWork):
 
     def leave(self) -> None:
         """Pause before its turn."""
+        self.become(PAUSED, self.why_paused)
+
+    def rest(self) -> None:
+        """Pause after its turn."""
         self.become(PAUSED, self.why_paused)
 
     def is_over(self) -> bool:
@@ -229,10 +232,11 @@ class BackgroundRace(BackgroundWork):
     def ask(self, prompt: str) -> bool:
         """Have all lanes answer a prompt after the current step, and after later evaluations.
 
-        Return whether it races; otherwise nothing happens.
+        Return whether it races, or what it follows does at the step that it shows; otherwise nothing happens.
         """
-        with self.changed:
-            if not self._takes_prompts:
+        racing = self.source or self
+        with racing.changed:
+            if not racing._takes_prompts or self.seat.is_behind:
                 return False
             self.own_prompt = OwnPrompt(prompt)
         self.wake()
@@ -257,6 +261,10 @@ class BackgroundRace(BackgroundWork):
                     self._reply(racing, own)
             self._may_pause = False
             self._answer_seconds += time.monotonic() - began
+        for other in list(self.seat.followers):
+            if (own := other.own_prompt) and own.waits:
+                with suppress(StoppedEarlyError):
+                    other._reply(racing, own)
 
     def _reply(self, racing: Race, own: OwnPrompt) -> None:
         answered = own.answered_by(racing)
@@ -271,6 +279,53 @@ class BackgroundRace(BackgroundWork):
             own = self.own_prompt
         if own is not None and self.steps:
             self._reply(racing, own)
+        for other in list(self.seat.followers):
+            if (own := other.own_prompt) and self.steps:
+                other._reply(racing, own)
+
+    def wish(self) -> Wish:
+        """Return what is wished of it at this moment, by whoever has it computed."""
+        wish, own = super().wish(), self.own_prompt
+        prompt = own.prompt if own and own.waits else None
+        return replace(wish, pause=self.wants_pause(), goal=self.goal, last=self.last, prompt=prompt)
+
+    def obey(self, wish: Wish) -> None:
+        """Do as whoever has it computed wishes."""
+        if wish.pause:
+            self.pause()
+        else:
+            self.resume(wish.goal)
+        self.last, own = wish.last, self.own_prompt
+        if wish.prompt is not None and not (own and own.waits and own.prompt == wish.prompt):
+            self.ask(wish.prompt)
+        super().obey(wish)
+
+    def take(self, values: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+        """Take over values from the process that computes it; an answer only to the latest prompt."""
+        own, asked = values.get("own_prompt"), self.own_prompt
+        if own is None or asked is None or own.prompt != asked.prompt:
+            values = {name: value for name, value in values.items() if name != "own_prompt"}
+        super().take(values, results)
+        if results:
+            self.learn(**results)
+
+    def restore(self) -> None:
+        """Take over steps that are on disk and were not reported: the process that made them was lost in between."""
+        self._takes_prompts = False
+        if (self.run_folder / "config.json").exists():
+            self.steps += runs.read_steps(self.run_folder)[len(self.steps) :]
+
+    @property
+    def size(self) -> int:
+        """The number of steps."""
+        return len(self.steps)
+
+    @property
+    def goes_on_from(self) -> str:
+        """From where it goes on, in words."""
+        with suppress(OSError, ValueError):
+            return f"step {int(read_tensors(self.run_folder / CHECKPOINT)['clock'][0])}"
+        return super().goes_on_from
 
     def pauses(self) -> bool:
         """Whether it should pause before the next step."""
@@ -309,8 +364,8 @@ class BackgroundRace(BackgroundWork):
         racing, self.racing, self._steps_left, self._run = racing or self.racing, None, None, None
         if racing is not None:
             racing.lanes.detach()
-        if self.models is not None:
-            self.models.release()
+        if self.host.models is not None:
+            self.host.models.release()
 
     def reason(self) -> str:
         """Return why it ended, if not by the user or at the last step."""
@@ -351,5 +406,5 @@ class BackgroundRace(BackgroundWork):
 
     def _open_run(self, folder: Path) -> runs.Run:
         if (folder / "config.json").exists():
-            return runs.resume_run(folder, progress=self.progress, cache=self.models)
-        return runs.start(self.raced, folder, progress=self.progress, cache=self.models)
+            return runs.resume_run(folder, progress=self.progress, cache=self.host.models)
+        return runs.start(self.raced, folder, progress=self.progress, cache=self.host.models)

@@ -15,12 +15,13 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import transformers  # noqa: F401 - two threads at once must not be the first to import it
 
-from olora_viz.background.host import Host
+from olora_viz.background.host import Host, Seat
 from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
+from olora_viz.background.wishes import Wish
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.files import is_disk_full
 from olora_viz.machine.memory import keeping_freed
@@ -39,6 +40,11 @@ class BackgroundWork:
 
     Its attributes may be read at any time, from any thread.
     """
+
+    as_steps: ClassVar[int] = 5
+    """About the steps of a race that take as long."""
+    travels: ClassVar[bool] = True
+    """Whether another machine can compute it; what cannot takes seconds."""
 
     id: str
     config: RaceConfig
@@ -86,10 +92,12 @@ class BackgroundWork:
     """Whoever has it computed."""
     disk_full: str = field(default="", metadata=STAYS)
     """What to say where the disk is full; by default the error itself."""
+    seat: Seat = field(init=False, repr=False, metadata=STAYS)
+    """How it shows what equal work computes."""
 
     def __post_init__(self) -> None:
-        """Name it."""
-        self.name = self.name or self.id
+        """Name it, and let it compute by itself."""
+        self.name, self.seat = self.name or self.id, Seat(self)
 
     @property
     def raced(self) -> RaceConfig:
@@ -98,9 +106,15 @@ class BackgroundWork:
         return replace(self.config, **paths)
 
     @property
-    def there(self) -> type[BackgroundWork]:
-        """The kind of work that it is in another process, see `Host.is_elsewhere`."""
-        return type(self)
+    def run_folder(self) -> Path:
+        """The folder of work that has one."""
+        assert self.folder is not None
+        return self.folder
+
+    @property
+    def source(self) -> Any:
+        """The equal work that it follows; None where it computes by itself."""
+        return self.seat.source
 
     @property
     def ended(self) -> bool:
@@ -112,6 +126,7 @@ class BackgroundWork:
     def see(self) -> None:
         """Note that a page asks for it."""
         self.seen = time.monotonic()
+        self.seat.see()
 
     def newer(self, cursor: int, timeout: float | None = None) -> int:
         """Wait until there is something newer than `cursor`, 0 at first; return the latest cursor.
@@ -119,9 +134,14 @@ class BackgroundWork:
         Args:
             timeout: maximum wait, in seconds.
         """
-        with self.changed:
-            self.changed.wait_for(lambda: self.version > cursor, timeout)
-            return self.version
+        until = _after(timeout)
+        while True:
+            self.seat.catch_up()
+            with self.changed:
+                left = until - time.monotonic()
+                if self.version > cursor or left <= 0:
+                    return self.version
+                self.changed.wait(max(0.001, min(left, self.seat.until_next(), LONGEST_WAIT)))
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end; return whether it was reached."""
@@ -133,8 +153,12 @@ class BackgroundWork:
 
     def _wait(self, until: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait, until the listener was notified as well."""
+        end = _after(timeout)
+        while self.source is not None and not until() and time.monotonic() < end:
+            self.newer(self.version, min(end - time.monotonic(), 1.0))
         with self.changed:
-            return self.changed.wait_for(lambda: until() and self._heard == self.version, timeout)
+            left = None if timeout is None else max(0.0, end - time.monotonic())
+            return self.changed.wait_for(lambda: until() and self._heard == self.version, left)
 
     # Commands -----------------------------------------------------------------------------------
 
@@ -177,12 +201,19 @@ class BackgroundWork:
             with self.changed:
                 self._heard = max(self._heard, news)
                 self.changed.notify_all()
+            for other in list(self.seat.followers):
+                with other.changed:
+                    other.changed.notify_all()
 
     def is_over(self) -> bool:
         """Whether the end was requested, or the time is up."""
         if time.monotonic() >= self.deadline:
             self.stop(self.overtime)
         return self.stopping.is_set()
+
+    def remaining(self, whole: float | None) -> float | None:
+        """Return the seconds after which it lets the next one begin, given those of all of it; None if unknown."""
+        return whole and whole * (1 - self.part)
 
     def is_unwatched(self) -> bool:
         """Whether no page has asked for it for too long."""
@@ -203,6 +234,7 @@ class BackgroundWork:
         """
         paused, began = None, time.monotonic()
         self.deadline = began + self.left
+        self.seat.begin_turn()
         try:
             with keeping_freed():
                 paused = self.host.compute(self)
@@ -222,7 +254,8 @@ class BackgroundWork:
                 self._change(complete=True)
 
     def end(self, state: str, note: str = "") -> None:
-        """Enter the final state, which a reader who sees that it is complete also sees."""
+        """Enter the final state, which a reader who sees that it is complete also sees; follow nobody any more."""
+        self.seat.let_go()
         self._change(state=state, note=note, complete=True)
 
     def run(self) -> bool | None:
@@ -232,6 +265,43 @@ class BackgroundWork:
     def pauses(self) -> bool:
         """Whether it should wait for a command."""
         return False
+
+    def wants_pause(self) -> bool:
+        """Whether it should wait for a command of its own page's."""
+        return False
+
+    # In another process ------------------------------------------------------------------------
+
+    def wish(self) -> Wish:
+        """Return what is wished of it at this moment, by whoever has it computed."""
+        return Wish(stop=self.is_over(), why=self.why, yields=self.host.yields())
+
+    def obey(self, wish: Wish) -> None:
+        """Do as whoever has it computed wishes."""
+        if wish.stop:
+            self.stop(wish.why)
+
+    def take(self, values: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+        """Take over values from the process that computes it, and those of the results of a race that differ."""
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def restore(self) -> None:
+        """Take over what is on disk and was not reported: the process that made it was lost in between."""
+
+    @property
+    def size(self) -> int:
+        """A number that grows with what is known of it."""
+        return 0
+
+    @property
+    def goes_on_from(self) -> str:
+        """From where it goes on if its process is lost, in words."""
+        return "its beginning"
+
+    def rest(self) -> None:
+        """Come to rest after a turn, before the next one."""
+        self.become(WAITING)
 
     def release(self) -> None:
         """Release memory that is kept only for a quick resume."""
@@ -260,6 +330,14 @@ class BackgroundWork:
                     self.changed.wait_for(lambda: not self.pauses())
                 self.compute()
 
+
+def _after(timeout: float | None) -> float:
+    """Return the end of a wait, by the monotonic clock."""
+    return time.monotonic() + (math.inf if timeout is None else timeout)
+
+
+LONGEST_WAIT = 60.0
+"""Seconds after which whoever waits looks again."""
 
 LAST_STEP = 60.0
 """Seconds that the end of a process waits for the step that is being computed."""

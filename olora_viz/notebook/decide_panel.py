@@ -9,8 +9,8 @@ from typing import Any
 
 import traitlets
 
-from olora_viz.background.decision import BackgroundDecision
 from olora_viz.background.record import FAILED, READY
+from olora_viz.background.study import BackgroundStudy, Deciding
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.checks import expect, unknown
@@ -98,7 +98,7 @@ class DecidePanel(Panel):
         self._settings = settings
         self._of_text = {name: settings[name] for name in ("keep", "forget") if name in settings}
         RaceConfig(**self._of_text)  # which checks them
-        self._job: BackgroundDecision | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
+        self._job: BackgroundStudy | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
         self._drawn: Any = ()
         super().__init__(name)
         with self.hold_trait_notifications():
@@ -120,10 +120,10 @@ class DecidePanel(Panel):
         config = self._checked()
         settings = {**self._settings, "compare": self.starts, "r": self.ranks}
         self._problem = ""
-        self._job = BackgroundDecision(
+        self._job = BackgroundStudy(
             secrets.token_hex(4), config, Path(self._place_of_it()).expanduser(),
-            lane_styles(config.lanes), minutes=self.minutes, settings=settings,
-            write_report=write_report, listen=self._follow,
+            lane_styles(config.lanes), minutes=self.minutes, question=Deciding(settings, write_report=write_report),
+            listen=self._follow,
         )  # fmt: skip
         self._job.start()
 

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import gradio as gr
-import torch
 from markupsafe import Markup
 
 from olora_viz.background.record import Wait
+from olora_viz.background.study import BackgroundStudy, Judging
 from olora_viz.learn.gallery.claims import RecordedClaims, recorded_claims
 from olora_viz.machine.wording import and_, clock, duration
-from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
-from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding, not_measured
+from olora_viz.studies.claims.claim import NOT_MEASURED, Claim
 from olora_viz.studies.claims.commands import command_of_claim, setup_words
-from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence, study_within
+from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
 from olora_viz.views.claims import ShownFinding, how, row, wins
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.shared_study import SharedStudy
 from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, put_study, study_status
 from olora_viz.web.parts.card import element, held, in_card
 
@@ -31,86 +29,10 @@ CLAIM_MINUTES = (0, 1, 2, 5, 10, 20)
 """The lengths of a study that a page offers, as far as the server's own limit allows them."""
 
 
-@dataclass(eq=False)
-class Judging(SharedStudy):
-    """The claims on the model and task of a set-up: those at the start, then those on a study.
-
-    No minutes are no study, which leaves the claims about training out.
-    """
-
-    findings: dict[str, Finding] = field(default_factory=dict)
-    measured_now: str = ""
-    """The claim that is measured now; empty for none."""
-
-    FINDINGS = (*SharedStudy.FINDINGS, "findings", "measured_now")
-
-    @property
-    def wanted(self) -> list[Claim]:
-        """The claims that it judges."""
-        return [claim for claim in CLAIMS.values() if self.minutes or not claim.needs_study]
-
-    def evidence(self) -> ClaimEvidence:
-        """Return what claims are judged on, without a study; a visitor's own files are there by their paths."""
-        config = self.raced
-        return ClaimEvidence(
-            model=config.model, task=config.task, rank=config.lanes[0].r,
-            batch_size=config.batch_size, max_length=config.max_length, truncate=config.truncate,
-            chat=config.chat, keep=config.keep, device=config.device, progress=self.progress,
-        )  # fmt: skip
-
-    def run(self) -> bool:
-        """Judge one claim after the other until the end, or until others take their turn."""
-        self.begin_turn()
-        evidence = self.evidence()
-        for claim in self.wanted:
-            if claim.needs_study or claim.name in self.findings:
-                continue
-            if self.gives_way():
-                return self.wait_for_others()
-            self._judge(claim, evidence)
-        if self.minutes and not self.is_over():
-            del evidence  # with its model, which the study loads for itself
-            self._study()
-            if self.waits:
-                return self.wait_for_others()
-        self.become(*(STOPPED, self.why) if self.is_over() else (FINISHED, ""))
-        return False
-
-    def _study(self) -> None:
-        """Run the study, and judge the claims about training on all that has finished."""
-        known = self.known
-        decisions = study_within(
-            self.minutes_left, self.folder, self.evidence(), plan=known.plan if known else None,
-            watch=self.goes_on, threads=torch.get_num_threads(),
-        )  # fmt: skip
-        judged = [claim for claim in self.wanted if claim.needs_study]
-        try:
-            self.learn(decisions)
-        except ValueError as error:
-            finding = not_measured(self.sentence_on(error))
-            self.findings = self.findings | {claim.name: finding for claim in judged}
-            return
-        if self.waits or self.known is None:
-            return
-        evidence = replace(self.evidence(), study=self.known.verdicts)
-        for claim in judged:
-            self._judge(claim, evidence)
-
-    def _judge(self, claim: Claim, evidence: ClaimEvidence) -> None:
-        """Judge one claim; what makes it impossible is its finding."""
-        self.measured_now = claim.name
-        self.become("measuring")
-        try:
-            finding = claim.judge(evidence)
-        except ValueError as error:
-            finding = not_measured(self.sentence_on(error))
-        finding = replace(finding, words=self.host.without_paths(finding.words))
-        self.findings = self.findings | {claim.name: finding}  # a new one: an equal study may go on from these
-        self.measured_now = ""
-        self.wake()
+JUDGING = Judging()
 
 
-def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY) -> Judging:
+def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY) -> BackgroundStudy:
     """Put the claims on a set-up into the queue, see `put_study`.
 
     Args:
@@ -118,7 +40,7 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
     """
     model, task, minutes, *settings = asked
     return put_study(
-        jobs, limits, files, Judging, minutes_within(limits), model=model, task=task, minutes=minutes,
+        jobs, limits, files, JUDGING, minutes_within(limits), model=model, task=task, minutes=minutes,
         inits=(REFERENCE, OURS), rank=min(ClaimEvidence.rank, limits.max_rank),
         batch=min(ClaimEvidence.batch_size, limits.max_batch), settings=settings[0] if settings else None,
         owner=owner,
@@ -208,12 +130,12 @@ def connect(
     *model_and_task, settings = setup
     start = StartButton(page.test, [*model_and_task, minutes, settings], partial(put, jobs, limits))
     work = PageWork(
-        {page.key: Judging}, page.flat, page.status, lambda work, ahead, last: view(work, ahead, last).flat
+        {page.key: BackgroundStudy}, page.flat, page.status, lambda work, ahead, last: view(work, ahead, last).flat
     )
     work.connect(demo, jobs, files, [start], page.stop)
 
 
-def view(work: Judging, ahead: Wait, last: bool) -> ClaimsView:
+def view(work: BackgroundStudy, ahead: Wait, last: bool) -> ClaimsView:
     """Show what was measured on a visitor's model, with what is `ahead` of it; the page's last update is `last`."""
     return ClaimsView(
         key=work.id,
@@ -224,7 +146,7 @@ def view(work: Judging, ahead: Wait, last: bool) -> ClaimsView:
     )
 
 
-def _rows(known: RecordedClaims, work: Judging | None = None) -> tuple[Markup, ...]:
+def _rows(known: RecordedClaims, work: BackgroundStudy | None = None) -> tuple[Markup, ...]:
     """Return a row for every claim, with what is recorded and what was measured here."""
     now = work.measured_now if work and not work.ended else ""
     return tuple(
@@ -238,25 +160,25 @@ def _rows(known: RecordedClaims, work: Judging | None = None) -> tuple[Markup, .
     )
 
 
-def _measured(claim: Claim, work: Judging) -> ShownFinding | None:
+def _measured(claim: Claim, work: BackgroundStudy) -> ShownFinding | None:
     """Return what was measured here; a visitor's own files are shown by their names."""
     if claim.name not in work.findings:
         return None
     model, task, keep = work.config.model, work.config.task, work.config.keep
     study = work.known.verdicts if work.known and claim.needs_study else None
-    evidence = replace(work.evidence(), task=task, keep=keep, study=study)
+    evidence = replace(JUDGING.evidence(work), task=task, keep=keep, study=study)
     minutes = int(work.minutes) if claim.needs_study else None
     where = model if claim.of_weights else f"{model}, {task}"
     command = command_of_claim(claim, evidence, minutes=minutes)
     return ShownFinding(work.findings[claim.name], where, setup_words(claim, evidence), command)
 
 
-def _status(work: Judging, ahead: Wait) -> Markup:
+def _status(work: BackgroundStudy, ahead: Wait) -> Markup:
     facts = []
     if work.known is not None and not work.ended:
         facts.append(f"{clock(work.known.seconds)} of {duration(60 * work.minutes)}")
         facts.append(f"{work.known.lanes} of {work.known.plan.lanes} lanes")
-    facts.append(f"{len(work.findings)} of {len(work.wanted)} claims")
+    facts.append(f"{len(work.findings)} of {len(JUDGING.wanted(work))} claims")
     if work.ended and not work.minutes:
         facts.append("those about training need a study")
     left = sum(finding.verdict == NOT_MEASURED for finding in work.findings.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -58,7 +58,7 @@ BEFORE_MEASURING = (
 """The card until rates are proposed."""
 
 
-def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[SetUp, Markup]:
+def proposed(setup: SetUp, work: BackgroundMeasurement | None, limits: Limits) -> tuple[SetUp, Markup]:
     """Return the set-up with same and fair rates, and the text of the card.
 
     Raises:
@@ -96,16 +96,7 @@ MAX_NAME = 200
 """Maximum length of a layer's name, in characters."""
 
 
-@dataclass(eq=False)
-class Measurement(BackgroundMeasurement):
-    """A measurement of a race's start in the queue."""
-
-    rates: tuple[tuple[float, ...], ...] = ()
-    """The learning rates that the race would use, for each start."""
-    lanes: int = 0
-
-
-def measure(jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = NOBODY) -> Measurement:
+def measure(jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = NOBODY) -> BackgroundMeasurement:
     """Put a measurement of a race's start into the queue.
 
     Lanes that have the same start, see `start_key`, share one measurement.
@@ -121,12 +112,12 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = 
     starts = start_config(config)
     rates = tuple(tuple(dict.fromkeys(lane.lr for lane in lanes if not lane.fair)) for lanes in config.starts())
     return jobs.add(
-        Measurement, starts, start_styles(starts.lanes), owner,
+        BackgroundMeasurement, starts, start_styles(starts.lanes), owner,
         rates=rates, lanes=len(config.lanes), layer=(layer or "").strip() or None,
     )  # fmt: skip
 
 
-def cut(jobs: Jobs, source: Measurement | None, chosen: Sequence[Any], owner: Visitor = NOBODY) -> Slicing:
+def cut(jobs: Jobs, source: BackgroundMeasurement | None, chosen: Sequence[Any], owner: Visitor = NOBODY) -> Slicing:
     """Put slices through some of the measured starts into the queue.
 
     Args:
@@ -145,7 +136,7 @@ def cut(jobs: Jobs, source: Measurement | None, chosen: Sequence[Any], owner: Vi
     for k in chosen:
         if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k < len(source.styles):
             raise ValueError(f"a lane must be from 0 to {len(source.styles) - 1}, not {k!r:.40}")
-    return jobs.add(Slicing, source.raced, source.styles, owner, source=source, chosen=tuple(dict.fromkeys(chosen)))
+    return jobs.add(Slicing, source.raced, source.styles, owner, measured=source, chosen=tuple(dict.fromkeys(chosen)))
 
 
 class ConditioningView(NamedTuple):
@@ -168,7 +159,7 @@ class ConditioningView(NamedTuple):
     stop: Any = gr.skip()
 
 
-def view(work: Measurement | Slicing, ahead: Wait, last: bool) -> ConditioningView:
+def view(work: BackgroundMeasurement | Slicing, ahead: Wait, last: bool) -> ConditioningView:
     """Show a measurement or a slice, with what is `ahead` of it; the page's last update is `last`."""
     shown = ConditioningView(
         status=_status(work, ahead), measure=gr.update(interactive=last), stop=gr.update(interactive=not work.ended)
@@ -177,7 +168,7 @@ def view(work: Measurement | Slicing, ahead: Wait, last: bool) -> ConditioningVi
         shown = shown._replace(sliced=work.id, slice=gr.update(interactive=last))
         if not work.slices:
             return shown
-        plain_text = bool(work.source and work.source.plain_text)
+        plain_text = bool(work.measured and work.measured.plain_text)
         drawn = slice_figures(work.styles, work.slices, plain_text=plain_text, run=work.name)
         left, right = (*drawn, empty_slice())[:2]
         return shown._replace(left_slice=pack(left), right_slice=pack(right))
@@ -204,7 +195,7 @@ def view(work: Measurement | Slicing, ahead: Wait, last: bool) -> ConditioningVi
     )
 
 
-def _status(work: Measurement | Slicing, ahead: Wait) -> Markup:
+def _status(work: BackgroundMeasurement | Slicing, ahead: Wait) -> Markup:
     if work.state == FAILED:
         return problem(work.note)
     if work.state == WAITING:
@@ -212,7 +203,7 @@ def _status(work: Measurement | Slicing, ahead: Wait) -> Markup:
     words = work.note
     if work.state == FINISHED and isinstance(work, Slicing):
         words = " and ".join(work.styles[k].label for k in work.chosen) + " on one scale"
-    elif work.state == FINISHED and isinstance(work, Measurement):
+    elif work.state == FINISHED and isinstance(work, BackgroundMeasurement):
         starts = len(work.styles)
         words = f"{starts} start{'s' * (starts > 1)} on {work.device}"
         if work.lanes > starts:
@@ -333,20 +324,20 @@ def connect(
     """
     page = columns.outputs
 
-    def put(own: OwnFiles, asked: Sequence[Any], owner: Visitor) -> Measurement:
+    def put(own: OwnFiles, asked: Sequence[Any], owner: Visitor) -> BackgroundMeasurement:
         *setup, layer = asked
         config = SetUp.from_controls(limits, setup, own).to_config(limits, own)
         return measure(jobs, replace(config, curvature_every=0), layer, owner)
 
     def put_slicing(_: OwnFiles, asked: Sequence[Any], owner: Visitor) -> Slicing:
         measured, *chosen = asked
-        return cut(jobs, jobs.find(measured, Measurement), chosen, owner)
+        return cut(jobs, jobs.find(measured, BackgroundMeasurement), chosen, owner)
 
     def propose(measured: Any, *values: Any) -> dict[Any, Any]:
         """Put every start into the set-up at plain LoRA's rate and at its fair rate."""
         try:
             setup = SetUp.from_controls(limits, values, files)
-            setup, words = proposed(setup, jobs.find(measured, Measurement), limits)
+            setup, words = proposed(setup, jobs.find(measured, BackgroundMeasurement), limits)
         except ValueError as error:
             return {columns.fair_words: HEADING + problem(str(error)) + FAIR_RATES_HINT}
         return dict(zip(controls, setup.to_controls(), strict=True)) | {columns.fair_words: words}
@@ -359,11 +350,11 @@ def connect(
         curvature, race = curvature_view(record), race_view(record)
         return tuple(map(pack, (curvature.sharpness, curvature.stability, race.loss, race.gradient)))
 
-    starts: list[StartButton[Measurement | Slicing]] = [
+    starts: list[StartButton[BackgroundMeasurement | Slicing]] = [
         StartButton(page.measure, [*controls, columns.layer], put),
         StartButton(page.slice, [page.measured, page.left, page.right], put_slicing),
     ]
-    kinds = {page.measured: Measurement, page.sliced: Slicing}
+    kinds = {page.measured: BackgroundMeasurement, page.sliced: Slicing}
     PageWork(kinds, page, page.status, view, pace=0.2).connect(demo, jobs, files, starts, page.stop)
     columns.fair.click(propose, [page.measured, *controls], [*controls, columns.fair_words], **UNQUEUED)
     columns.curved.change(track, run, list(columns.race_figures), trigger_mode="always_last", **UNQUEUED)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
 import gradio as gr
-import torch
 from markupsafe import Markup
 
-from olora_viz.background.decision import BackgroundDecision
 from olora_viz.background.record import FAILED, Wait
-from olora_viz.background.work import STAYS
+from olora_viz.background.study import BackgroundStudy, Deciding
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
@@ -28,7 +26,6 @@ from olora_viz.views.reports import write_report
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import DOWNLOADS, OwnFiles, VisitorFiles, own_name
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.shared_study import SharedStudy
 from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, put_study, study_status
 from olora_viz.web.parts.card import element, held, in_card, stored
 
@@ -40,28 +37,7 @@ MOST_METHODS = 8
 REFERENCE_METHOD = METHODS[0]
 
 
-@dataclass(eq=False)
-class Deciding(SharedStudy, BackgroundDecision):
-    """A decision on the model and task of a set-up."""
-
-    search: tuple[str, ...] = ()
-    """What is searched before, some of `CHOICES`."""
-    drawn: tuple[Decision | None, dict[str, Any]] = field(default=(None, {}), repr=False, metadata=STAYS)
-    """What pages last drew, and how: they draw what is known once for all."""
-
-    FINDINGS = (*SharedStudy.FINDINGS, "drawn")
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the methods, the rank and the settings of the examples."""
-        config = self.raced
-        return {
-            "plan": self.known.plan if self.known else None, "compare": [lane.init for lane in config.lanes],
-            "r": config.lanes[0].r, "search": self.search, "threads": torch.get_num_threads(),
-            **{name: getattr(config, name) for name in ("device", "max_length", "truncate", "chat", "keep", "forget")},
-        }  # fmt: skip
-
-
-def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY) -> Deciding:
+def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY) -> BackgroundStudy:
     """Put a decision into the queue, see `put_study`.
 
     Args:
@@ -75,8 +51,9 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
     if len(methods) < 2:
         raise ValueError("choose a start to compare with plain LoRA")
     return put_study(
-        jobs, limits, files, Deciding, minutes_within(limits), model=model, task=task, minutes=minutes,
-        inits=methods, rank=rank, search=checked_search(search), settings=settings, forget=forget, owner=owner,
+        jobs, limits, files, Deciding({"search": checked_search(search)}, of_set_up=True), minutes_within(limits),
+        model=model, task=task, minutes=minutes, inits=methods, rank=rank, settings=settings, forget=forget,
+        owner=owner,
     )  # fmt: skip
 
 
@@ -92,7 +69,7 @@ def download_of(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
         key: of the decision, its owner's.
         kind: ``report``, ``recipe`` or ``adapter``.
     """
-    work = jobs.find(key, Deciding)
+    work = jobs.find(key, BackgroundStudy)
     known = work.known if work else None
     if work is None or known is None or not work.complete:
         return {"problem": "there is nothing to take yet: the decision has not ended"}
@@ -243,15 +220,13 @@ def connect(
     *others, forget = chosen
     start = StartButton(page.decide, [*model_and_task, *others, settings, forget], partial(put, jobs, limits))
     page = page._replace(minutes=chosen.minutes)
-    PageWork({page.key: Deciding}, page, page.status, view).connect(demo, jobs, files, [start], page.stop)
+    PageWork({page.key: BackgroundStudy}, page, page.status, view).connect(demo, jobs, files, [start], page.stop)
 
 
-def view(work: Deciding, ahead: Wait, last: bool) -> DecideView:
+def view(work: BackgroundStudy, ahead: Wait, last: bool) -> DecideView:
     """Show a decision, with what is `ahead` of it; the page's last update is `last`."""
-    known, drawn = work.known, work.drawn
-    if known is not drawn[0]:
-        drawn = work.drawn = (known, _drawn(known) if known else {})
-    shown = drawn[1]
+    known = work.known
+    shown = _drawn(known) if known else {}
     if work.state == FAILED:
         shown = shown | {"headline": problem(work.note) + shown.get("headline", Markup(""))}
     return DecideView(
@@ -265,7 +240,14 @@ def view(work: Deciding, ahead: Wait, last: bool) -> DecideView:
     )
 
 
+_latest: deque[tuple[Decision, dict[str, Any]]] = deque(maxlen=16)
+"""What pages last drew, and how: those that show equal decisions draw what is known once for all."""
+
+
 def _drawn(known: Decision) -> dict[str, Any]:
+    for other, drawn in list(_latest):
+        if other is known:
+            return drawn
     figures = decision.figures(known)
     drawn: dict[str, Any] = {
         "headline": decision.headline(known), "starts": decision.starts(known),
@@ -273,7 +255,9 @@ def _drawn(known: Decision) -> dict[str, Any]:
         "plan": decision.plan(known), "recipe": decision.recipe(known, scripted=True) or NO_RECIPE,
         "rates": pack(figures["rates"]), "differences": pack(figures["differences"]),
     }  # fmt: skip
-    return drawn | ({"answers": decision.answers(known)} if known.answers else {})
+    drawn |= {"answers": decision.answers(known)} if known.answers else {}
+    _latest.append((known, drawn))
+    return drawn
 
 
 def _take_card(jobs: Jobs) -> gr.HTML:

@@ -29,7 +29,7 @@ from olora_viz.web.guard.events import MOST_EVENTS, share_out_events
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options
 from olora_viz.web.guard.visitor_files import VisitorFiles
-from olora_viz.web.jobs.accelerator import ZeroGpuRace, warm_up
+from olora_viz.web.jobs.accelerator import ZeroGpu
 from olora_viz.web.jobs.cluster import of_environment
 from olora_viz.web.jobs.job import on_zero_gpu
 from olora_viz.web.jobs.queue import Jobs
@@ -93,11 +93,10 @@ def jobs_of(limits: Limits) -> Jobs:
     """Return the races of a server, with those of an earlier one; they are paused at its end."""
     share_arenas()
     zero_gpu = on_zero_gpu()
-    jobs = Jobs(limits, races=ZeroGpuRace) if zero_gpu else Jobs(limits, cluster=of_environment())
+    jobs = Jobs(limits, executor=ZeroGpu() if zero_gpu else of_environment())
     first = SetUp.first(limits).to_config(limits)
-    if zero_gpu:
-        warm_up()
-    elif first.model == RaceConfig.model or first_recording(limits) == ON_GPU:  # others may have to be downloaded
+    is_here = first.model == RaceConfig.model or first_recording(limits) == ON_GPU  # others may have to be downloaded
+    if zero_gpu or is_here:
         jobs.prepare(first)
     atexit.register(jobs.close)
     return jobs

@@ -12,13 +12,12 @@ from support.measuring import LAYER
 from support.races import PAIR, small
 from support.waiting import wait_until
 
-from olora_viz.background import decision as background
-from olora_viz.background.decision import BackgroundDecision
-from olora_viz.background.elsewhere import Packed, Parcel, compute, take, wish_for
+from olora_viz.background import study as background
+from olora_viz.background.elsewhere import Packed, Parcel, compute, take
 from olora_viz.background.host import Host
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing
 from olora_viz.background.race import FINAL_ANSWERS, BackgroundRace, final_answers
-from olora_viz.background.record import PAUSED, WAITING
+from olora_viz.background.study import BackgroundStudy, Deciding
 from olora_viz.background.wishes import Heard
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
@@ -37,18 +36,18 @@ class Sent(Host):
 
 def send(work: BackgroundWork) -> bool | None:
     """Compute a turn from what was sent, in a folder that is gone afterwards."""
-    parcel = pickle.loads(pickle.dumps(Parcel.of(work, 1, wish_for(work))))
+    parcel = pickle.loads(pickle.dumps(Parcel.of(work, 1, work.wish())))
 
     def hear(number: int) -> Heard:
         time.sleep(0.005)
-        return Heard(number + 1, wish_for(work))
+        return Heard(number + 1, work.wish())
 
     (ended,) = filter(None, [take(work, pickle.loads(pickle.dumps(news))) for news in compute(parcel, hear)])
     assert not list(Path(tempfile.gettempdir()).glob(f"olora-viz-{work.name}"))
     if ended.problem:
         raise ValueError(ended.problem)
     if ended.paused:
-        work.become(PAUSED if isinstance(work, BackgroundRace) else WAITING)
+        work.rest()
     return ended.paused
 
 
@@ -128,14 +127,9 @@ def test_a_measurement_is_that_of_this_process_and_what_is_cut_takes_it_along(fo
         found.append(measured)
     here, there = (work.result for work in found)
     np.testing.assert_array_equal(here.hessian.lambda_max, there.hessian.lambda_max)
-    cut = Slicing(folder.name, config, folder, found[1].styles, source=found[1], chosen=(0,))
+    cut = Slicing(folder.name, config, folder, found[1].styles, measured=found[1], chosen=(0,))
     made = pickle.loads(pickle.dumps(Packed.of(cut))).unpacked(folder, folder)
-    np.testing.assert_array_equal(made.source.result.grad_norm, here.grad_norm)
-
-
-class Deciding(BackgroundDecision):
-    def arguments(self) -> dict[str, Any]:
-        return {**self.settings, "plan": self.known.plan if self.known else None}
+    np.testing.assert_array_equal(made.measured.result.grad_norm, here.grad_norm)
 
 
 def test_a_decision_goes_on_in_its_next_turn_and_its_paths_are_here(
@@ -143,9 +137,9 @@ def test_a_decision_goes_on_in_its_next_turn_and_its_paths_are_here(
 ) -> None:
     monkeypatch.setattr(background, "TURN", 0.0)
     own, few = own_file(folder), {"seeds": 1, "lr": (1e-3,), "steps": 2, "batch_size": 4, "eval_size": 8}
-    work = Deciding(
+    work = BackgroundStudy(
         folder.name, small(task=own.name), folder, lane_styles(PAIR), host=Sent(), own_files={"task": own},
-        settings={**few, "compare": ["olora"], "r": 2, "threads": 1}, minutes=5,
+        question=Deciding({**few, "compare": ["olora"], "r": 2, "threads": 1}), minutes=5,
     )  # fmt: skip
     monkeypatch.setattr(Sent, "yields", lambda _: work.known is not None and work.known.lanes < 2)
     turns = 0

@@ -174,7 +174,7 @@ def test_a_few_steps_are_timed_and_the_race_after_them_has_the_same_bits() -> No
     assert first is not None
     assert first.seconds == pytest.approx(alone * watched(cores())), "a browser will watch it"
     assert first.between == pytest.approx((alone, SLOWEST * first.seconds))
-    work = BackgroundRace("", replace(config, device="auto"), None, lane_styles(config.lanes), models=cache)
+    work = BackgroundRace("", replace(config, device="auto"), None, lane_styles(config.lanes))
     work.compute()
     assert work.steps == list(raced(config)[1])
     speeds.learn(work)

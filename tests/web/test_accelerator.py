@@ -32,7 +32,7 @@ from olora_viz.web.jobs import accelerator
 from olora_viz.web.jobs.accelerator import (
     LEAST_SECONDS,
     MOST_SECONDS,
-    ZeroGpuRace,
+    ZeroGpu,
     forked,
     request,
     requested,
@@ -64,7 +64,7 @@ def whole(one_thread: None) -> list[Step]:
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(folder=tmp_path / "jobs", races=ZeroGpuRace)
+    made = Jobs(folder=tmp_path / "jobs", executor=ZeroGpu())
     yield made
     made.close()
 

@@ -9,6 +9,8 @@ import gradio as gr
 import pytest
 from support.measuring import words
 
+from olora_viz.background import study
+from olora_viz.background.study import BackgroundStudy
 from olora_viz.learn.gallery.claims import CellVerdict, recorded_claims
 from olora_viz.races.config import Settings
 from olora_viz.races.step import FINISHED, STOPPED
@@ -16,9 +18,8 @@ from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import HOLDS, MIXED, NOT_MEASURED, Bar, Finding, not_measured
 from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.views.claims import ShownFinding, bars, row, wins
-from olora_viz.web import claims as work_module
 from olora_viz.web import page
-from olora_viz.web.claims import ClaimsView, Judging, minutes_within, put, view
+from olora_viz.web.claims import ClaimsView, minutes_within, put, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import TEXT, FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
@@ -39,7 +40,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[ClaimEvidence]:
         return replace(FINDING, words=f"On {evidence.task}.")
 
     known = {name: replace(its, judge=judge) for name, its in CLAIMS.items() if name in AT_START}
-    monkeypatch.setattr(work_module, "CLAIMS", {**CLAIMS, **known})
+    monkeypatch.setattr(study, "CLAIMS", {**CLAIMS, **known})
     return judged
 
 
@@ -47,7 +48,7 @@ def files() -> FilesOfPage:
     return FilesOfPage(VisitorFiles(LIMITS), "a page")
 
 
-def shown(work: Judging) -> ClaimsView:
+def shown(work: BackgroundStudy) -> ClaimsView:
     return view(work, 0, last=True)
 
 
@@ -128,8 +129,8 @@ def test_what_cannot_be_measured_is_a_sentence_in_its_row(
         raise ValueError("this model has no layer for it")
 
     first, *others = AT_START
-    known = {**work_module.CLAIMS, first: replace(CLAIMS[first], judge=refuse)}
-    monkeypatch.setattr(work_module, "CLAIMS", known)
+    known = {**study.CLAIMS, first: replace(CLAIMS[first], judge=refuse)}
+    monkeypatch.setattr(study, "CLAIMS", known)
     work = put(jobs, LIMITS, files(), ["glassllm", "sentiment", 0])
     assert work.wait(60)
     assert work.findings[first] == not_measured("this model has no layer for it")
@@ -265,7 +266,8 @@ def test_on_too_few_rows_the_claims_about_training_say_how_many_are_missing(
     jobs.stop(asked)
     asked.wait(60)
     folder = jobs.folder / "claims-claims-claims-c"
-    work = Judging(folder.name, replace(asked.config, task=str(path)), folder, asked.styles, minutes=1.0)
+    config = replace(asked.config, task=str(path))
+    work = BackgroundStudy(folder.name, config, folder, asked.styles, minutes=1.0, question=asked.question)
     assert jobs.put(work).wait(60)
     assert work.state == FINISHED, work.note
     for name, claim in CLAIMS.items():

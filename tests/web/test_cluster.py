@@ -34,7 +34,7 @@ def machines(ray: ModuleType, head: Any) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def jobs(machines: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     patient = Limits(grace_seconds=3600)  # no page watches, and on a busy machine Ray takes minutes to begin
-    made = Jobs(patient, folder=tmp_path_factory.mktemp("jobs"), cluster=Cluster(machines.address))
+    made = Jobs(patient, folder=tmp_path_factory.mktemp("jobs"), executor=Cluster(machines.address))
     yield made
     made.close()
 

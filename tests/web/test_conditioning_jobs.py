@@ -11,10 +11,11 @@ from support.measuring import LAYER, ROWS, asked, words
 from support.queued import wait
 from support.waiting import wait_until
 
+from olora_viz.background.measurement import BackgroundMeasurement, Slicing
 from olora_viz.measures import curvature as curvature_module
 from olora_viz.web import conditioning as conditioning_view
 from olora_viz.web import conditioning as measurement
-from olora_viz.web.conditioning import Measurement, Slicing, cut, measure, view
+from olora_viz.web.conditioning import cut, measure, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.export import adapter_zip
@@ -68,18 +69,18 @@ def test_races_and_measurements_wait_for_each_other_in_one_queue(jobs: Jobs) -> 
     jobs.stop(first)
     assert wait(later).state == "finished"
     assert jobs.get(waiting.id) is None
-    assert jobs.find(waiting.id, Measurement) is waiting
+    assert jobs.find(waiting.id, BackgroundMeasurement) is waiting
     assert jobs.find(waiting.id, Slicing) is None
-    assert jobs.find(first.id, Measurement) is None
+    assert jobs.find(first.id, BackgroundMeasurement) is None
 
 
 def test_many_measurements_take_no_race_s_place(jobs: Jobs, monkeypatch) -> None:
-    monkeypatch.setattr(Measurement, "run", lambda self: None)
+    monkeypatch.setattr(BackgroundMeasurement, "run", lambda self: None)
     raced = wait(jobs.start(asked(steps=1)))
     made = [wait(measure(jobs, asked())) for _ in range(5)]
     assert jobs.get(raced.id) is raced
     assert adapter_zip(raced, 0).exists()
-    assert [jobs.find(job.id, Measurement) is not None for job in made[:2]] == [False] * 2
+    assert [jobs.find(job.id, BackgroundMeasurement) is not None for job in made[:2]] == [False] * 2
 
 
 def test_stop_during_a_race_s_look_at_the_curvature_does_not_wait_for_its_end(
@@ -122,7 +123,7 @@ def test_a_race_looks_as_often_as_it_was_told_and_never_by_itself() -> None:
 
 def test_text_from_elsewhere_is_escaped() -> None:
     evil = "<img src=x onerror=alert(1)>"
-    job = Measurement("id", asked(), Path(), (), state="failed", note=evil)
+    job = BackgroundMeasurement("id", asked(), Path(), (), state="failed", note=evil)
     assert "<img" not in conditioning_view.view(job, 0, last=True).status
     job.state = "measuring"
     assert "<img" not in conditioning_view.view(job, 0, last=True).status

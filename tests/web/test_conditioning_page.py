@@ -12,13 +12,14 @@ from support.measuring import LAYER, asked, words
 from support.queued import wait
 from support.waiting import wait_until
 
+from olora_viz.background.measurement import BackgroundMeasurement
 from olora_viz.initializers import label_of
 from olora_viz.machine.wording import compact
 from olora_viz.measures.conditioning import KERNEL_BATCHES, Conditioning
 from olora_viz.races.race import race
 from olora_viz.views.conditioning import numbers, rates, story_of
 from olora_viz.web import conditioning as fair_rates
-from olora_viz.web.conditioning import Measurement, cut, measure, view
+from olora_viz.web.conditioning import cut, measure, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.setup import SetUp
@@ -37,7 +38,7 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory) -> Iterator[tuple[Jobs, Measurement]]:
+def measured(tmp_path_factory) -> Iterator[tuple[Jobs, BackgroundMeasurement]]:
     jobs = Jobs(folder=tmp_path_factory.mktemp("jobs"))
     yield jobs, wait(measure(jobs, asked()))
     jobs.close()

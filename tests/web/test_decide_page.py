@@ -1,5 +1,6 @@
 """The page Decide: what it takes from a visitor, what it shows, and what goes home."""
 
+import pickle
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,15 +13,20 @@ import pytest
 from support.races import small
 from support.small_decision import STUDY
 
-from olora_viz.background import decision as background
+from olora_viz.background import study as background
+from olora_viz.background.elsewhere import Packed
+from olora_viz.background.measurement import Slicing
 from olora_viz.background.record import FAILED
+from olora_viz.background.study import BackgroundStudy, Deciding
 from olora_viz.figures.theme import lane_styles
 from olora_viz.races.config import Settings
 from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import decide
 from olora_viz.views import reports
-from olora_viz.web.decide import Deciding, download_of, minutes_within, put, view
+from olora_viz.web import claims
+from olora_viz.web.conditioning import measure
+from olora_viz.web.decide import download_of, minutes_within, put, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import DOWNLOADS, TEXT, FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.job import own_folder
@@ -28,7 +34,9 @@ from olora_viz.web.jobs.queue import Jobs
 
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64)
 LIMITS = Limits()
+DECIDING = Deciding({"search": ()}, of_set_up=True)
 ASKED = ["glassllm", "sentiment", 1, ["olora"], 2, []]
+CLAIMED = ["glassllm", "sentiment", 0]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +51,7 @@ def files(limits: Limits = LIMITS) -> FilesOfPage:
 
 
 @pytest.fixture(scope="module")
-def ended(jobs: Jobs) -> Deciding:
+def ended(jobs: Jobs) -> BackgroundStudy:
     """A decision that went its road, with an own text to keep: its races ran before its turn in the queue."""
     name = "decided-decided-decide"
     brought, copy = jobs.folder / "your-text.txt", own_folder(jobs.folder / name) / "your-text.txt"
@@ -56,13 +64,13 @@ def ended(jobs: Jobs) -> Deciding:
     config = replace(config, keep=str(brought))
     for _ in decide(jobs.folder / name, plan=replace(PLAN, study=study)):
         pass
-    work = Deciding(name, config, jobs.folder / name, lane_styles(config.lanes), minutes=5)
+    work = BackgroundStudy(name, config, jobs.folder / name, lane_styles(config.lanes), minutes=5, question=DECIDING)
     assert jobs.put(work).wait(120)
     return work
 
 
 def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_owner_alone(
-    jobs: Jobs, ended: Deciding
+    jobs: Jobs, ended: BackgroundStudy
 ) -> None:
     assert ended.state == FINISHED, ended.note
     shown = view(ended, 0, last=True)
@@ -92,7 +100,7 @@ def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(jobs: Jobs, monke
     config = STUDY.config(one for i in STUDY.compare for one in STUDY.trials(cell, i, [1e-3], 1))
     known = next(decide(jobs.folder / name, plan=PLAN))
     styles = lane_styles(config.lanes)
-    work = Deciding(name, config, jobs.folder / name, styles, minutes=60, known=known)
+    work = BackgroundStudy(name, config, jobs.folder / name, styles, minutes=60, known=known, question=DECIDING)
     ends: list[str] = []
     work.listen = lambda: ends.append("decision") if work.complete else None
     jobs.put(work)
@@ -140,10 +148,12 @@ def test_a_visitor_s_values_are_checked_on_the_server(jobs: Jobs, at: int, value
 def test_a_limit_and_its_text_reach_the_decision(jobs: Jobs) -> None:
     work = put(jobs, LIMITS, files(), [*ASKED, {"keep": "auto"}, "0.25"])
     jobs.stop(work)
-    assert {name: work.arguments()[name] for name in ("keep", "forget")} == {"keep": "auto", "forget": 0.25}
+    arguments = work.question.arguments(work)
+    assert {name: arguments[name] for name in ("keep", "forget")} == {"keep": "auto", "forget": 0.25}
     free = put(jobs, LIMITS, files(), [*ASKED, {"keep": "none"}, ""])
     jobs.stop(free)
-    assert {name: free.arguments()[name] for name in ("keep", "forget")} == {"keep": "none", "forget": None}
+    arguments = free.question.arguments(free)
+    assert {name: arguments[name] for name in ("keep", "forget")} == {"keep": "none", "forget": None}
 
 
 def test_a_decision_has_the_settings_of_its_examples_and_no_others(jobs: Jobs) -> None:
@@ -152,6 +162,15 @@ def test_a_decision_has_the_settings_of_its_examples_and_no_others(jobs: Jobs) -
     assert (work.config.truncate, work.config.chat, work.config.warmup) == (True, True, 0)
     assert work.wait(120)
     assert work.note == "the model 'glassllm' has no chat template: race it without chat"
+
+
+def test_what_goes_to_a_worker_has_nothing_of_the_page(jobs: Jobs) -> None:
+    """It would import Gradio there."""
+    measured = measure(jobs, small())
+    slices = Slicing("", measured.config, None, measured.styles, measured=measured)
+    for work in (measured, slices, put(jobs, LIMITS, files(), ASKED), claims.put(jobs, LIMITS, files(), CLAIMED)):
+        jobs.stop(work)
+        assert b"olora_viz.web" not in pickle.dumps(Packed.of(work))
 
 
 def test_the_minutes_stay_within_the_server_s_limit() -> None:
@@ -176,7 +195,7 @@ def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(jobs: Jobs
     work = put(
         jobs, LIMITS, FilesOfPage(brought, "a page"), ["glassllm", token, 20, ["olora"], 2, ["alpha"], {"keep": keep}]
     )
-    assert work.arguments()["keep"] == str(work.own_files["keep"])
+    assert work.question.arguments(work)["keep"] == str(work.own_files["keep"])
     while not work.complete and work.known is None:
         work.newer(work.version, 1)
     jobs.stop(work)
@@ -198,7 +217,8 @@ def test_too_few_rows_are_refused_in_a_sentence_that_has_the_file_s_own_name(job
     jobs.stop(asked)
     asked.wait(60)
     folder = jobs.folder / "rows-rows-rows-rows-ro"
-    work = Deciding(folder.name, replace(asked.config, task=str(path)), folder, asked.styles, minutes=1)
+    config = replace(asked.config, task=str(path))
+    work = BackgroundStudy(folder.name, config, folder, asked.styles, minutes=1, question=asked.question)
     assert jobs.put(work).wait(60)
     assert (work.state, work.known) == (FAILED, None)
     assert re.match("'mine.csv' has [0-9]+ test examples, and a verdict needs at least 20: ", work.note), work.note

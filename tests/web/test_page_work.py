@@ -12,8 +12,9 @@ import pytest
 from starlette.datastructures import Headers
 from support.races import small
 
+from olora_viz.background.measurement import BackgroundMeasurement
 from olora_viz.views.html import problem
-from olora_viz.web.conditioning import Measurement, measure
+from olora_viz.web.conditioning import measure
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits, Visitor
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -34,13 +35,15 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
 def events_of(jobs: Jobs) -> list[Any]:
     """Return what starts a measurement, stops it and finds it again."""
 
-    def put(_: OwnFiles, asked: Sequence[Any], owner: Visitor) -> Measurement:
+    def put(_: OwnFiles, asked: Sequence[Any], owner: Visitor) -> BackgroundMeasurement:
         return measure(jobs, small(), *asked, owner=owner)
 
     with gr.Blocks() as demo:
         key, status, layer = held("measured"), element(), gr.Textbox()
         start, stop = gr.Button(), gr.Button()
-        work = PageWork({key: Measurement}, [key, status], status, lambda work, _, last: [work.id, (work.state, last)])
+        work = PageWork(
+            {key: BackgroundMeasurement}, [key, status], status, lambda work, _, last: [work.id, (work.state, last)]
+        )
         work.connect(demo, jobs, VisitorFiles(Limits()), [StartButton(start, [layer], put)], stop)
     return [event.fn for event in demo.fns.values()]
 

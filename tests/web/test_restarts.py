@@ -23,7 +23,6 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.job import ASIDE, RESTARTED, own_folder, record_of
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.export import adapter_zip, find
 
 STEPS = 40
@@ -48,7 +47,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
 def whole(before: Jobs) -> BackgroundRace:
     """A race from its beginning to its end, without a rest."""
     job = before.start(config())
-    assert isinstance(job, SharedRace)
+    assert isinstance(job, BackgroundRace)
     job.key = ""  # no other race is to show its steps
     assert job.wait(60)
     return job

@@ -14,6 +14,7 @@ from support.queued import asked, lane
 from support.races import small
 from support.waiting import wait_until
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import AT_ONCE
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import folder_size
@@ -23,7 +24,7 @@ from olora_viz.races.trainer import Trainer
 from olora_viz.web.guard.limits import Limits, Rate, Visitor
 from olora_viz.web.jobs.job import RESTARTED, record_of
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.shared import SharedRace, race_key
+from olora_viz.web.jobs.shared import race_key
 from olora_viz.web.race.ask import ask
 from olora_viz.web.race.stream import view_of
 
@@ -36,7 +37,7 @@ def visitor(name: str) -> Visitor:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedRace]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackgroundRace]:
     """A race that nobody shared, from its beginning to its end."""
     with closing(Jobs(folder=tmp_path_factory.mktemp("alone"))) as jobs:
         race = jobs.start(LONG)
@@ -59,13 +60,13 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return numbers
 
 
-def press(jobs: Jobs, name: str, config: RaceConfig = LONG, **more) -> SharedRace:
+def press(jobs: Jobs, name: str, config: RaceConfig = LONG, **more) -> BackgroundRace:
     race = jobs.race(config, owner=visitor(name), **more)
-    assert isinstance(race, SharedRace)
+    assert isinstance(race, BackgroundRace)
     return race
 
 
-def seen(jobs: Jobs, race: SharedRace, until: Callable[[SharedRace], object]) -> SharedRace:
+def seen(jobs: Jobs, race: BackgroundRace, until: Callable[[BackgroundRace], object]) -> BackgroundRace:
     """Look at a race as its page does, until something holds."""
     wait_until(lambda: jobs.get(race.id) is race and until(race), 120)
     return race
@@ -86,12 +87,12 @@ def test_a_class_larger_than_what_is_kept_loses_no_race(tmp_path: Path) -> None:
         assert all(jobs.get(race.id) is race for race in races)
 
 
-def ended(jobs: Jobs, *races: SharedRace) -> None:
+def ended(jobs: Jobs, *races: BackgroundRace) -> None:
     for race in races:
         seen(jobs, race, lambda race: race.complete)
 
 
-def numbers(race: SharedRace) -> list[dict]:
+def numbers(race: BackgroundRace) -> list[dict]:
     """Return the lines of a race on the disk, without how long they took."""
     lines = (race.run_folder / "steps.jsonl").read_text("utf-8").splitlines()
     return [{**json.loads(line), "seconds": 0} for line in lines]
@@ -101,7 +102,7 @@ def adapters(folder: Path) -> dict[str, dict]:
     return {path.parent.name: load_file(path) for path in sorted((folder / "adapters").rglob("*.safetensors"))}
 
 
-def check_same(race: SharedRace, other: SharedRace) -> None:
+def check_same(race: BackgroundRace, other: BackgroundRace) -> None:
     """Two races have the same steps, answers, results and adapters, to the bit, in memory and on disk."""
     assert race.steps == other.steps
     mine, its = race.record(), other.record()
@@ -113,7 +114,7 @@ def check_same(race: SharedRace, other: SharedRace) -> None:
     check_adapters(race, other)
 
 
-def check_adapters(race: SharedRace, other: SharedRace) -> None:
+def check_adapters(race: BackgroundRace, other: BackgroundRace) -> None:
     mine, its = adapters(race.run_folder), adapters(other.run_folder)
     assert mine
     assert mine.keys() == its.keys()
@@ -121,7 +122,7 @@ def check_adapters(race: SharedRace, other: SharedRace) -> None:
 
 
 def test_whoever_presses_while_an_equal_race_computes_sees_the_same_at_once(
-    jobs: Jobs, alone: SharedRace, computed: list[int]
+    jobs: Jobs, alone: BackgroundRace, computed: list[int]
 ) -> None:
     first, second = press(jobs, "a"), press(jobs, "b")
     seen(jobs, second, lambda race: len(race.steps) >= 10)
@@ -157,11 +158,11 @@ def test_whoever_comes_later_sees_it_at_its_speed_or_faster(jobs: Jobs, computed
     jobs.resume(late)
     seen(jobs, late, lambda race: len(race.steps) >= 12)
     assert time.monotonic() - began >= late.steps[11].seconds - at
-    copied = late.steps_of
+    copied = late.seat.steps_of
     assert copied is not None
     assert (copied.live, copied.behind, copied.speed) == (False, True, 1.0)
-    assert copied.began == first.began
-    late.show_at(AT_ONCE)
+    assert copied.began == first.seat.began
+    late.seat.show_at(AT_ONCE)
     ended(jobs, late)
     check_same(late, first)
     assert len(computed) == count
@@ -169,7 +170,7 @@ def test_whoever_comes_later_sees_it_at_its_speed_or_faster(jobs: Jobs, computed
 
 @pytest.mark.parametrize("what", ["pause", "stop", "drop"])
 def test_when_the_first_visitor_goes_the_others_go_on_as_if_nothing_were(
-    jobs: Jobs, alone: SharedRace, computed: list[int], what: str
+    jobs: Jobs, alone: BackgroundRace, computed: list[int], what: str
 ) -> None:
     first, second, third = press(jobs, "a"), press(jobs, "b"), press(jobs, "c")
     seen(jobs, second, lambda race: len(race.steps) >= 10)
@@ -190,13 +191,13 @@ def test_when_the_first_visitor_goes_the_others_go_on_as_if_nothing_were(
     if what == "pause":
         jobs.resume(first)
         assert len(first.steps) < STEPS
-        first.show_at(AT_ONCE)
+        first.seat.show_at(AT_ONCE)
         ended(jobs, first)
         check_same(first, alone)
         assert len(computed) == STEPS
 
 
-def places(jobs: Jobs, *races: SharedRace) -> list[int]:
+def places(jobs: Jobs, *races: BackgroundRace) -> list[int]:
     """Look at races as their pages do; return what is before each."""
     assert all(jobs.get(race.id) is race for race in races)
     return [jobs.before(race).places for race in races]
@@ -204,9 +205,9 @@ def places(jobs: Jobs, *races: SharedRace) -> list[int]:
 
 @pytest.mark.parametrize("what", ["stop", "pause"])
 def test_who_follows_what_waits_has_a_place_of_its_own_from_when_it_asked(jobs: Jobs, what: str) -> None:
-    def asks(name: str, steps: int) -> SharedRace:
+    def asks(name: str, steps: int) -> BackgroundRace:
         race = jobs.race(asked(steps=steps), owner=Visitor(name, name))
-        assert isinstance(race, SharedRace)
+        assert isinstance(race, BackgroundRace)
         return race
 
     computing = asks("first", 10_000)
@@ -255,7 +256,7 @@ def test_who_goes_on_alone_needs_a_place_of_its_own(tmp_path: Path) -> None:
             jobs.stop(race)
 
 
-def test_what_one_page_does_with_its_view_changes_no_other(jobs: Jobs, alone: SharedRace) -> None:
+def test_what_one_page_does_with_its_view_changes_no_other(jobs: Jobs, alone: BackgroundRace) -> None:
     first, pauses, stops, resets = (press(jobs, name) for name in "abcd")
     for race in (pauses, stops, resets):
         seen(jobs, race, lambda race: len(race.steps) >= 5)
@@ -295,7 +296,9 @@ def test_a_replay_that_is_stopped_has_the_adapters_of_its_step(jobs: Jobs, at: i
     check_adapters(late, own)
 
 
-def test_a_paused_race_is_gone_on_with_from_its_last_step(jobs: Jobs, alone: SharedRace, computed: list[int]) -> None:
+def test_a_paused_race_is_gone_on_with_from_its_last_step(
+    jobs: Jobs, alone: BackgroundRace, computed: list[int]
+) -> None:
     first = press(jobs, "a", goal=9)
     seen(jobs, first, lambda race: race.state == "paused")
     second = press(jobs, "b")
@@ -354,7 +357,7 @@ def test_a_diverged_race_has_diverged_for_all(jobs: Jobs) -> None:
     first, second = press(jobs, "a", config), press(jobs, "b", config)
     ended(jobs, first, second)
     late = press(jobs, "c", config)
-    late.show_at(AT_ONCE)
+    late.seat.show_at(AT_ONCE)
     ended(jobs, late)
     for race in (second, late):
         assert (race.state, race.note) == ("diverged", first.note)
@@ -375,7 +378,7 @@ def test_a_race_that_nobody_looks_at_any_more_pauses(jobs: Jobs) -> None:
     assert "no page watched it" in first.note
 
 
-def test_after_a_restart_every_visitor_s_race_is_there_and_goes_on(tmp_path: Path, alone: SharedRace) -> None:
+def test_after_a_restart_every_visitor_s_race_is_there_and_goes_on(tmp_path: Path, alone: BackgroundRace) -> None:
     with closing(Jobs(folder=tmp_path / "runs")) as jobs:
         done = press(jobs, "a")
         ended(jobs, done)
@@ -446,7 +449,7 @@ def test_a_race_that_is_dropped_leaves_its_files_to_those_that_show_it(tmp_path:
         press(jobs, "a", asked(steps=2))
         assert jobs.get(first.id) is None
         assert not first.folder.exists()
-        late.show_at(AT_ONCE)
+        late.seat.show_at(AT_ONCE)
         jobs.resume(late)
         ended(jobs, late)
         assert late.steps == first.steps

@@ -13,13 +13,14 @@ from support.queued import asked as set_up
 from support.small_decision import STUDY
 from support.waiting import wait_until
 
+from olora_viz.background.study import BackgroundStudy, Deciding
 from olora_viz.figures.theme import lane_styles
 from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import decide
 from olora_viz.studies.folder import Ledger
-from olora_viz.web.claims import Judging
-from olora_viz.web.decide import Deciding, download_of, view
+from olora_viz.web.claims import JUDGING
+from olora_viz.web.decide import download_of, view
 from olora_viz.web.guard.limits import Limits, Visitor
 from olora_viz.web.guard.visitor_files import DOWNLOADS
 from olora_viz.web.jobs.job import new_key, study_folder
@@ -37,40 +38,40 @@ def jobs(tmp_path) -> Iterator[Jobs]:
     made.close()
 
 
-def asked(jobs: Jobs, page: str, minutes: float = 60) -> Deciding:
+def asked(jobs: Jobs, page: str, minutes: float = 60) -> BackgroundStudy:
     """Let a page ask for the decision, with the plan that a timing would give."""
     name = new_key()
     folder = study_folder(jobs.folder / name)
     known = replace(next(decide(jobs.folder / f"plan of {page}", plan=PLAN)), folder=folder)
-    work = Deciding(
+    work = BackgroundStudy(
         name, CONFIG, folder, lane_styles(CONFIG.lanes), minutes=minutes, known=known,
-        key=study_key("decision", CONFIG, minutes),
+        question=Deciding({"search": ()}, of_set_up=True),
     )  # fmt: skip
-    return jobs.study(work, Visitor(page))
+    return jobs.study(work, study_key("decision", CONFIG, minutes), Visitor(page))
 
 
-def end(work: Deciding) -> Deciding:
+def end(work: BackgroundStudy) -> BackgroundStudy:
     """Look at a decision, as a page does, until its end."""
     wait_until(lambda: work.see() or work.complete, 60)
     return work
 
 
-def some_lanes(work: Deciding, count: int = 1) -> None:
+def some_lanes(work: BackgroundStudy, count: int = 1) -> None:
     wait_until(lambda: work.see() or (work.known is not None and work.known.lanes >= count), 60)
 
 
-def taken(jobs: Jobs, work: Deciding) -> bytes:
+def taken(jobs: Jobs, work: BackgroundStudy) -> bytes:
     """Take the adapter home, and return its weights."""
     path = DOWNLOADS.find(download_of(jobs, work.id, "adapter")["url"].rpartition("/")[2])
     assert path is not None
     return ZipFile(path).read("adapter/adapter_model.safetensors")
 
 
-def rows(work: Deciding) -> DataFrame:
+def rows(work: BackgroundStudy) -> DataFrame:
     return Ledger(work.folder).rows().drop(columns="seconds")
 
 
-def verdicts(work: Deciding) -> list[dict[str, Any]]:
+def verdicts(work: BackgroundStudy) -> list[dict[str, Any]]:
     return [each.to_json() for each in work.known.verdicts.each]
 
 
@@ -110,9 +111,9 @@ def test_who_asks_second_sees_and_takes_what_the_first_one_decides(jobs: Jobs) -
     jobs.stop(again)
     assert end(again).state == STOPPED
     resumed = asked(jobs, "b")
-    assert resumed.resumed_at == again.known.lanes >= 3, "what was stopped is not computed again"
-    some_lanes(resumed, resumed.resumed_at + 1)
-    assert f"was stopped after {resumed.resumed_at} lanes" in str(view(resumed, 0, last=True).status)
+    assert resumed.seat.resumed_at == again.known.lanes >= 3, "what was stopped is not computed again"
+    some_lanes(resumed, resumed.seat.resumed_at + 1)
+    assert f"was stopped after {resumed.seat.resumed_at} lanes" in str(view(resumed, 0, last=True).status)
     assert end(resumed).state == FINISHED, resumed.note
     assert taken(jobs, resumed) == before
     assert_frame_equal(rows(resumed), rows(second))
@@ -195,7 +196,8 @@ def test_others_ask_for_other_things(jobs: Jobs) -> None:
         jobs.stop(work)
 
 
-def replace_key(jobs: Jobs, page: str, key: str) -> Judging:
+def replace_key(jobs: Jobs, page: str, key: str) -> BackgroundStudy:
     name = new_key()
     folder = study_folder(jobs.folder / name)
-    return jobs.study(Judging(name, CONFIG, folder, lane_styles(CONFIG.lanes), key=key), Visitor(page))
+    work = BackgroundStudy(name, CONFIG, folder, lane_styles(CONFIG.lanes), question=JUDGING)
+    return jobs.study(work, key, Visitor(page))

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 from support.queued import asked, lane, wait
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.machine.files import DiskFullError, folder_size
 from olora_viz.views.race import race_view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import DISK_FULL
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.export import adapter_zip
 
 MIB = 2**20
@@ -72,13 +72,13 @@ def test_a_race_without_room_fails_with_a_sentence_that_names_no_path_and_no_id(
 def failed(error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[BaseException | None]]:
     """Race until an error; return what its page says, and the errors whose tracebacks the server logs."""
 
-    class Failing(SharedRace):
-        def run(self) -> bool:
-            raise error
+    def fails(race: BackgroundRace) -> bool:
+        raise error
 
     logged: list[BaseException | None] = []
+    monkeypatch.setattr(BackgroundRace, "run", fails)
     monkeypatch.setattr("threading.excepthook", lambda thrown: logged.append(thrown.exc_value))
-    with closing(Jobs(folder=folder / "runs", races=Failing)) as jobs:  # its end waits for its threads
+    with closing(Jobs(folder=folder / "runs")) as jobs:  # its end waits for its threads
         note = wait(jobs.start(asked(steps=1, lanes=lane()))).note
     return note, logged
 

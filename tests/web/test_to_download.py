@@ -21,7 +21,7 @@ from olora_viz.views.html import gist
 from olora_viz.views.race import race_view
 from olora_viz.views.runs import TO_DOWNLOAD, model_words
 from olora_viz.web import page
-from olora_viz.web.decide import Deciding, put, view
+from olora_viz.web.decide import put, view
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.settings import task_choices
@@ -101,7 +101,6 @@ def test_a_model_that_cannot_be_had_fails_in_one_short_line_and_in_full_where_th
         assert work.state == FAILED
     shown = race_view(race.record())
     decided = view(decision, jobs.before(decision), last=True)
-    assert isinstance(decision, Deciding)
     for work, line, room in ((race, shown.status, shown.results), (decision, decided.status, decided.headline)):
         assert line.unescape().endswith(f'<span class="word">{gist(work.note)}</span></div>')
         assert work.note in room.unescape()

@@ -4,11 +4,11 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = 310
+FILES = 313
 CEILING = {
-    "background": 1240, "cli": 1150, "figures": 3100, "initializers": 850, "lanes": 3230, "learn": 1710,
-    "machine": 1550, "measures": 1740, "models": 950, "notebook": 1300, "races": 3390, "studies": 7390, "tasks": 1830,
-    "views": 2480, "web": 6750,
+    "background": 1450, "cli": 1150, "figures": 3100, "initializers": 850, "lanes": 3215, "learn": 1730,
+    "machine": 1575, "measures": 1865, "models": 950, "notebook": 1300, "races": 3385, "studies": 7390, "tasks": 1830,
+    "views": 2515, "web": 6540,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
 

@@ -11,22 +11,22 @@ not needed.
 
 from __future__ import annotations
 
-import contextvars
 import math
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
 import gradio as gr
 import torch
 
-from olora_viz.background.race import final_answers
+from olora_viz.background.race import BackgroundRace, final_answers
 from olora_viz.background.record import LOADING, PAUSED, RaceRecord
+from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import write_text
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.measures.curvature import TRACKED
@@ -36,8 +36,7 @@ from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import RACING, Step
-from olora_viz.web.jobs.job import on_zero_gpu, requests_of
-from olora_viz.web.jobs.shared import SharedRace
+from olora_viz.web.jobs.job import Executor, on_zero_gpu, requests_of
 
 LEAST_SECONDS, MOST_SECONDS = 15, 30
 """Requested seconds of a time slice: short ones start sooner; a long race takes several. Only a single step that needs
@@ -238,95 +237,66 @@ REFUSALS = {
 """Why a GPU is not lent, by the titles of the package ``spaces``."""
 
 
-@dataclass(eq=False)
-class ZeroGpuRace(SharedRace):
-    """A race whose steps are made elsewhere, turn by turn: it is never in this process's memory.
+class ZeroGpu(Executor):
+    """Time slices of a GPU for races, each a turn; a race on the CPU is raced in this process, as any other."""
 
-    A race on the CPU is raced in this process, as any other.
-    """
+    def takes(self, work: BackgroundWork) -> bool:
+        """Whether it is a race that needs a GPU, and follows no other one."""
+        return isinstance(work, BackgroundRace) and work.config.device != "cpu" and work.source is None
 
-    visit: contextvars.Context = field(default_factory=contextvars.copy_context)
-    """Of the page that asked last: the GPU's time counts as that visitor's."""
+    def prepare(self, config: RaceConfig) -> None:
+        """See `warm_up`."""
+        warm_up()
 
-    def stop(self, why: str = "") -> None:
-        """Request the end after the current step."""
-        super().stop(why)
-        self._request()
+    def heed(self, work: BackgroundWork) -> None:
+        """Write down what is wished of a race, for the process that has it or will have it."""
+        with work.changed:  # two threads may ask at once, and write one file
+            halts = work.stopping.is_set() or work.pauses()
+            what = (STOP if work.stopping.is_set() else PAUSE) if halts else ""
+            file = requests_of(work.run_folder)
+            if requested(file) != what:
+                request(file, what)
 
-    def pause(self, why: str = "") -> None:
-        """Request a pause after the current step."""
-        super().pause(why)
-        self._request()
-
-    def resume(self, goal: float = math.inf) -> None:
-        """Cancel the request for a pause, until a given step."""
-        self.visit, self.refused = contextvars.copy_context(), ""
-        super().resume(goal)
-        self._request()
-
-    def run(self) -> bool:
+    def compute(self, work: BackgroundWork) -> bool:
         """Take one turn; if the race does not finish in it, the queue schedules another."""
-        if self.on_cpu:
-            return super().run()
-        self.become(LOADING)
-        self.progress(0.0, "waiting for a GPU")
-        self._request()
+        assert isinstance(work, BackgroundRace)
+        work.become(LOADING)
+        work.progress(0.0, "waiting for a GPU")
         ended = None
-        for number, news in enumerate(self._turn()):
+        for number, news in enumerate(_turn_of(work)):
             if isinstance(news, Step):
-                self.steps.append(news)
-                self.cut_off = True  # until the turn ends with a checkpoint
-                self.wake()
-                if self.is_over() or self.pauses():
-                    self._request()
+                work.steps.append(news)
+                work.cut_off = True  # until the turn ends with a checkpoint
+                work.wake()
+                work.is_over()
             elif isinstance(news, Failed):
                 raise ValueError(news.sentence)
             elif number == 0:
-                self.loaded(news)
-                self.become(RACING)
+                work.loaded(news)
+                work.become(RACING)
             else:
                 ended = news
         if ended is None:
-            self.cut_off = self.cut_off and bool(self.refused)
-            self.become(PAUSED, self.why_paused)
+            work.cut_off = work.cut_off and bool(work.refused)
+            work.become(PAUSED, work.why_paused)
             return True
-        self.cut_off = False
-        self.results, self.state = ended, ended.state
-        self.become(ended.state, self.reason())
+        work.cut_off = False
+        work.results, work.state = ended, ended.state
+        work.become(ended.state, work.reason())
         return False
 
-    @property
-    def on_cpu(self) -> bool:
-        """Whether it needs no GPU."""
-        return self.config.device == "cpu"
 
-    def _request(self) -> None:
-        if self.on_cpu or self.source is not None:
-            return
-        with self.changed:  # two threads may ask at once, and write one file
-            halts = self.stopping.is_set() or self.pauses()
-            what = STOP if self.stopping.is_set() else PAUSE
-            request(requests_of(self.run_folder), what if halts else "")
-
-    def _turn(self) -> Iterator[News | Failed]:
-        """Take one turn; where no GPU is lent, or it is taken back, it ends with a pause."""
-        folder = self.run_folder
-        turn = turn_on_gpu(self.raced, folder, requests_of(folder), len(self.steps), self.goal)
-        while True:
-            try:
-                news = self.visit.run(next, turn, None)
-            except Exception as error:
-                why = refusal(error)
-                if not why:
-                    raise
-                if self.stopping.is_set():
-                    raise StoppedEarlyError from None
-                if (folder / "config.json").exists():
-                    # A process that is killed may have made a step of which it sent nothing.
-                    self.steps += runs.read_steps(folder)[len(self.steps) :]
-                self.refused = why
-                self.pause("no GPU now")
-                return
-            if news is None:
-                return
-            yield news
+def _turn_of(race: BackgroundRace) -> Iterator[News | Failed]:
+    """Take one turn; where no GPU is lent, or it is taken back, it ends with a pause."""
+    requests = requests_of(race.run_folder)
+    try:
+        yield from turn_on_gpu(race.raced, race.run_folder, requests, len(race.steps), race.goal)
+    except Exception as error:
+        why = refusal(error)
+        if not why:
+            raise
+        if race.stopping.is_set():
+            raise StoppedEarlyError from None
+        race.restore()  # a process that is killed may have made a step of which it sent nothing
+        race.refused = why
+        race.pause("no GPU now")

@@ -19,36 +19,21 @@ from typing import Any
 
 import torch
 
-from olora_viz.background.decision import BackgroundStudy
-from olora_viz.background.elsewhere import (
-    Ended,
-    Parcel,
-    compute_there,
-    folder_of,
-    prepare_there,
-    read_steps,
-    take,
-    wish_for,
-)
-from olora_viz.background.measurement import BackgroundMeasurement, Slicing
+from olora_viz.background.elsewhere import Ended, Parcel, compute_there, prepare_there, take
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import LOADING, PAUSED
+from olora_viz.background.record import LOADING
 from olora_viz.background.wishes import Wishes
 from olora_viz.background.work import BackgroundWork
-from olora_viz.machine.files import read_tensors
 from olora_viz.machine.on_ray import RETRIES, connect
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.machine.wording import counted
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.export import CHECKPOINT
+from olora_viz.web.jobs.job import Executor
 
 log = logging.getLogger(__name__)
 
 ADDRESS = "OLORA_VIZ_RAY"
 """The environment variable with the address of a running cluster: HOST:PORT, or auto."""
-
-WORK_KINDS = (BackgroundRace, BackgroundMeasurement, Slicing, BackgroundStudy)
-"""The work that goes there; the rest takes seconds, and needs files of this machine."""
 
 WISHES_EVERY, REPEAT = 0.05, 1.0
 """Seconds between two looks at what a job's visitor wishes, and after which it is told again: a box may be lost."""
@@ -57,7 +42,7 @@ LATEST = 5.0
 """Seconds for which the number of places is not counted again."""
 
 
-class Cluster:
+class Cluster(Executor):
     """A running Ray cluster.
 
     Args:
@@ -103,6 +88,10 @@ class Cluster:
         """Leave the cluster, which ends what it still computes for this server."""
         self._ray.shutdown()
 
+    def takes(self, work: BackgroundWork) -> bool:
+        """Whether it needs no files of this machine."""
+        return work.travels
+
     def prepare(self, config: RaceConfig) -> None:
         """Let as many workers as there are places load a set-up, so that the first races start at once."""
         load = self._ray.remote(num_cpus=self._threads)(prepare_there)
@@ -118,22 +107,21 @@ class Cluster:
         """
         lost, note = 0, ""
         while True:
-            before = _size(work)
+            before = work.size
             try:
                 return self._take_turn(work, note)
             except self._errors.RayTaskError as error:
                 raise (error.cause if isinstance(error.cause, Exception) else error) from None
             except self._errors.RayError as error:
                 log.warning("the worker of %s was lost: %s", work.name, type(error).__name__)
-                lost = 1 if _size(work) > before else lost + 1
+                lost = 1 if work.size > before else lost + 1
                 if lost > RETRIES:
                     raise ValueError(f"its worker was lost {lost} times in a row: try again") from None
-                note = f"its worker was lost: it goes on elsewhere from {_place_of(work)}"
+                note = f"its worker was lost: it goes on elsewhere from {work.goes_on_from}"
 
     def _take_turn(self, work: BackgroundWork, note: str) -> bool | None:
-        if isinstance(work, BackgroundRace):
-            read_steps(work)
-        name, wish = secrets.token_hex(8), wish_for(work)
+        work.restore()
+        name, wish = secrets.token_hex(8), work.wish()
         work.become(LOADING, note or "waiting for a machine of the cluster")
         gpus = int(self._has_gpus and work.config.device != "cpu")
         news = self._task.options(num_gpus=gpus).remote(Parcel.of(work, self._threads, wish), self._box, name)
@@ -141,25 +129,21 @@ class Cluster:
             ended = self._follow(work, news, name, note)
         finally:
             self._box.forget.remote(name)
-            if isinstance(work, BackgroundRace):
-                work._takes_prompts = False
         if ended.trace:
             log.error("%s failed:\n%s", work.name, ended.trace)
         if ended.problem:
             raise ValueError(ended.problem)
         if ended.stopped:
             raise StoppedEarlyError
-        if ended.paused and isinstance(work, BackgroundRace):
-            work.become(PAUSED, work.why_paused)
-        elif ended.paused and isinstance(work, BackgroundStudy):
-            work.wait_for_others()
+        if ended.paused:
+            work.rest()
         return ended.paused
 
     def _follow(self, work: BackgroundWork, news: Any, name: str, note: str) -> Ended:
         """Take over the news of a turn, and tell it what is wished."""
         latest, due, begun = None, 0.0, False
         while True:
-            wish = wish_for(work)
+            wish = work.wish()
             if not begun and (wish.stop or wish.pause):
                 self._ray.cancel(news)
                 return Ended(stopped=wish.stop, paused=not wish.stop)
@@ -174,23 +158,6 @@ class Cluster:
                 work.cut_off = bool(work.steps) and (ended is None or ended.stopped or bool(ended.problem))
             if ended is not None:
                 return ended
-
-
-def _place_of(work: BackgroundWork) -> str:
-    """Return from where work goes on, in words."""
-    if isinstance(work, BackgroundStudy):
-        return "the races that have ended"
-    checkpoint = folder_of(work) / CHECKPOINT
-    with suppress(OSError, ValueError):
-        return f"step {int(read_tensors(checkpoint)['clock'][0])}"
-    return "its beginning"
-
-
-def _size(work: BackgroundWork) -> int:
-    """Return a number that grows with what is known of work."""
-    if isinstance(work, BackgroundRace):
-        return len(work.steps)
-    return work.known.lanes if isinstance(work, BackgroundStudy) and work.known else 0
 
 
 def of_environment() -> Cluster | None:

@@ -7,6 +7,7 @@ leads back to it.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import math
 import os
@@ -33,11 +34,11 @@ from olora_viz.races.run import CHECKPOINT, copy_run, load_run
 from olora_viz.web.guard.fairness import FRONT
 from olora_viz.web.guard.limits import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import FILE_KINDS, copy_own
-from olora_viz.web.jobs.shared import SharedRace, own_fields
+from olora_viz.web.jobs.shared import RaceSeat, own_fields
 
 if TYPE_CHECKING:
+    from olora_viz.races.data import ModelCache
     from olora_viz.web.jobs.queue import Jobs
-    from olora_viz.web.jobs.shared_study import SharedStudy
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,27 @@ def here(config: RaceConfig) -> RaceConfig:
     return replace(config, device="cpu") if on_zero_gpu() else config
 
 
+class Executor:
+    """Where work is computed, if not in the process that serves."""
+
+    places = 1
+    """How many compute there at once."""
+
+    def takes(self, work: BackgroundWork) -> bool:
+        """Whether it computes work of this kind."""
+        raise NotImplementedError
+
+    def prepare(self, config: RaceConfig) -> None:
+        """Let the first race on a set-up start at once."""
+
+    def compute(self, work: BackgroundWork) -> bool | None:
+        """Compute work until its end or a pause, in place of `BackgroundWork.run`."""
+        raise NotImplementedError
+
+    def heed(self, work: BackgroundWork) -> None:
+        """Hear that what is wished of work may have changed; by default `compute` looks for itself."""
+
+
 @dataclass(eq=False)
 class Job(Host):
     """Work that the queue computes, and its host.
@@ -103,6 +125,8 @@ class Job(Host):
     """State and completeness of a race in its record on disk; None while it has none."""
     queue: Jobs | None = field(default=None, repr=False)
     """The one that computes it; None before it is listed there."""
+    visit: contextvars.Context = field(default_factory=contextvars.copy_context)
+    """Of the page that asked last: time that is lent counts as that visitor's."""
     _touched: float = -math.inf
 
     def __post_init__(self) -> None:
@@ -118,8 +142,7 @@ class Job(Host):
     @property
     def folder(self) -> Path:
         """The folder of its results."""
-        assert self.work.folder is not None
-        return self.work.folder
+        return self.work.run_folder
 
     @property
     def seen(self) -> float:
@@ -160,34 +183,42 @@ class Job(Host):
 
     def keep(self) -> None:
         """Write the record of a race, to show it after a restart; on a full disk the older one is kept."""
-        race = self.work
-        if isinstance(race, SharedRace):
-            with race.changed, suppress(OSError):
-                self.on_disk, self._touched = (race.state, race.complete), -math.inf
-                left = min(race.left, race.deadline - time.monotonic())
-                values = {"left": finite_or_none(left), "owner": list(self.owner)}
-                write_json(record_of(self.folder), race.kept_record().to_json() | race.to_json() | values)
+        work = self.work
+        with work.changed, suppress(OSError):
+            kept = work.seat.kept()
+            if kept is not None:
+                self.on_disk, self._touched = (work.state, work.complete), -math.inf
+                left = min(work.left, work.deadline - time.monotonic())
+                write_json(record_of(self.folder), {**kept, "left": finite_or_none(left), "owner": list(self.owner)})
 
     # As the host of its work -----------------------------------------------------------------------
 
     @property
-    def is_elsewhere(self) -> bool:
-        """Whether a machine of the cluster computes it."""
-        return self.queue is not None and self.queue.place_of(self.work) is not None
+    def executor(self) -> Executor | None:
+        """Where it is computed, if not in this process."""
+        executor = self.queue.executor if self.queue is not None else None
+        return executor if executor is not None and executor.takes(self.work) else None
+
+    @property
+    def models(self) -> ModelCache | None:
+        """The models that this server's races have loaded."""
+        return self.queue.models if self.queue is not None else None
 
     def compute(self, work: BackgroundWork) -> bool | None:
         """Compute it there, or here."""
-        place = self.queue.place_of(work) if self.queue is not None else None
-        return work.run() if place is None else place.compute(work)
+        executor = self.executor
+        return work.run() if executor is None else self.visit.run(executor.compute, work)
 
     def yields(self) -> bool:
         """Whether others wait whose turn it is."""
         return self.queue is not None and self.queue.makes_way(self)
 
     def before_news(self) -> None:
-        """Keep the state of a race on disk, if it has another one."""
+        """Keep the state of a race on disk, if it has another one; where it is computed may wait for a wish."""
         if self.on_disk is not None and self.on_disk != (self.work.state, self.work.complete):
             self.keep()
+        if executor := self.executor:
+            executor.heed(self.work)
 
     def without_paths(self, sentence: str) -> str:
         """Remove the paths of the server from a sentence."""
@@ -200,7 +231,7 @@ class Job(Host):
         if self.queue is not None:
             self.queue.clear_disk(needed)
 
-    def take_over(self, work: SharedRace | SharedStudy) -> None:
+    def take_over(self, work: BackgroundWork) -> None:
         """Let it compute what its source does not go on to compute."""
         if self.queue is not None:
             self.queue.take_over(work)
@@ -295,7 +326,7 @@ DAMAGED = (AttributeError, IndexError, KeyError, TypeError, ValueError, OSError)
 """The exceptions that a damaged file raises."""
 
 
-def shelved(home: Path, kind: type[SharedRace]) -> Iterator[Job]:
+def shelved(home: Path) -> Iterator[Job]:
     """Find the races of a runs folder: ended, or paused.
 
     Unreadable runs are set aside, and the log says why.
@@ -305,7 +336,7 @@ def shelved(home: Path, kind: type[SharedRace]) -> Iterator[Job]:
         folder = home / name
         try:
             if folder.is_dir() or record_of(folder).is_file():
-                job = _read(folder, kind, folder.name)
+                job = _read(folder, folder.name)
                 last_change = (record_of(folder) if record_of(folder).exists() else folder).stat().st_mtime
                 job.work.seen = time.monotonic() - (time.time() - last_change)  # its page touches the record
                 job.on_disk = (job.work.state, job.complete)
@@ -330,7 +361,7 @@ def opened(folder: Path, home: Path) -> Job:
     """
     folder, key = folder.absolute(), new_key()
     try:
-        job = _read(folder, SharedRace, key, zips=zips_of(home / key))
+        job = _read(folder, key, zips=zips_of(home / key))
     except DAMAGED as error:
         if isinstance(error, ValueError | OSError):
             raise
@@ -339,7 +370,7 @@ def opened(folder: Path, home: Path) -> Job:
     return job
 
 
-def _read(folder: Path, kind: type[SharedRace], key: str, zips: Path | None = None) -> Job:
+def _read(folder: Path, key: str, zips: Path | None = None) -> Job:
     """Return the race of a folder and of the files next to it.
 
     Raises:
@@ -377,13 +408,13 @@ def _read(folder: Path, kind: type[SharedRace], key: str, zips: Path | None = No
         }
         record = replace(record, config=replace(record.config, **own))
     ended_well = record.complete or run is None or run.summary is not None
-    race = kind(
+    race = BackgroundRace(
         key, record.config, folder, record.styles, record.state, record.note,
         complete=record.complete, steps=list(record.steps), results=replace(record, steps=()),
         cut_off=bool(record.steps) and not ended_well,
         why_paused=record.note if record.state == PAUSED else "", left=left, zips=zips,
     )  # fmt: skip
-    race.from_json(values)
+    race.seat = RaceSeat.of_kept(race, values)
     return Job(race, owner)
 
 

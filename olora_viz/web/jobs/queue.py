@@ -11,13 +11,15 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeVar
 
 from olora_viz.background.pace import Speeds
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import FAILED, PAUSED, WAITING, RaceRecord, Wait
+from olora_viz.background.study import BackgroundStudy
 from olora_viz.background.work import LAST_STEP, BackgroundWork
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.learn.gallery import recorded
@@ -30,16 +32,13 @@ from olora_viz.races.data import ModelCache
 from olora_viz.races.step import STOPPED
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
-from olora_viz.web.jobs.cluster import WORK_KINDS, Cluster
-from olora_viz.web.jobs.job import RESTARTED, Access, Job, new_key, opened, readers_key, shelved
-from olora_viz.web.jobs.shared import SharedRace, find_source, race_key
-from olora_viz.web.jobs.shared_study import SharedStudy, find_equal, find_stopped
+from olora_viz.web.jobs.job import RESTARTED, Access, Executor, Job, new_key, opened, readers_key, shelved
+from olora_viz.web.jobs.shared import RaceSeat, race_key
+from olora_viz.web.jobs.shared_study import StudySeat
 
 log = logging.getLogger(__name__)
 
 W = TypeVar("W", bound=BackgroundWork)
-S = TypeVar("S", bound=SharedStudy)
-F = TypeVar("F", SharedRace, SharedStudy)
 
 COPY = 0.05
 """What one of many equal races counts at least among those that are kept, whose files they have in common."""
@@ -92,33 +91,27 @@ class Jobs:
     Args:
         limits: on how much is kept, how many wait, and how long one computes.
         folder: for the run folders, where those of an earlier server are found; by default the one of `RunsFolder`.
-        races: how races are computed.
-        cluster: the machines that compute in place of this process, several jobs at once.
+        executor: what computes in place of this process, perhaps several jobs at once.
     """
 
     def __init__(
-        self,
-        limits: Limits | None = None,
-        folder: Path | None = None,
-        races: type[SharedRace] = SharedRace,
-        cluster: Cluster | None = None,
+        self, limits: Limits | None = None, folder: Path | None = None, executor: Executor | None = None
     ) -> None:
-        self._limits, self._runs_folder, self._races = limits or Limits(), RunsFolder(folder), races
-        self._cluster = cluster
+        self._limits, self._runs_folder, self.executor = limits or Limits(), RunsFolder(folder), executor
         self.folder = self._runs_folder.path
         self.pages = Pages()
         places = Places(self._limits.max_waiting, self._limits.page_waiting, self._limits.address_waiting)
         self._line: Line[Job] = Line(places, self.pages)
         self._jobs: dict[str, Job] = {}
         self._for_readers: dict[str, Job] = {}
-        self._models = ModelCache()
+        self.models = ModelCache()
         self.speeds = Speeds()
         self._wake = threading.Condition()
         self._workers: list[threading.Thread] = []
         self._closed = False
         self._in_memory: Job | None = None
         """The job that computed last: if it is paused, its race may still be in memory."""
-        for job in shelved(self.folder, races):
+        for job in shelved(self.folder):
             self._limit(job)
             self._list(job)
         self._forget(by_size=True)
@@ -182,31 +175,32 @@ class Jobs:
         return self.put(self._new_race(config, goal), owner)
 
     def race(self, config: RaceConfig, goal: float = math.inf, owner: Visitor = NOBODY) -> BackgroundRace:
-        """Put a race into the queue that equal ones may follow, or follow one that is there, see `SharedRace`.
+        """Put a race into the queue that equal ones may follow, or follow one that is there, see `RaceSeat`.
 
         Raises:
             ValueError: too many races wait already.
         """
-        race = self._new_race(config, goal, race_key(config))
-        self._put(Job(race, owner), lambda: self._source_of(race), lambda source: race.follow(source, goal))
-        return race
+        return self.put(self._new_race(config, goal, race_key(config)), owner)
 
-    def study(self, study: S, owner: Visitor = NOBODY) -> S:
-        """Put a study into the queue, or follow an equal one that is there, see `SharedStudy`.
+    def study(self, study: BackgroundStudy, key: str, owner: Visitor = NOBODY) -> BackgroundStudy:
+        """Put a study into the queue, or follow an equal one that is there, see `StudySeat`.
 
         A page that already shows the end of an equal one asks for another. One that was stopped is gone on with.
+
+        Args:
+            key: what equal ones have in common, see `olora_viz.web.jobs.shared.study_key`.
 
         Raises:
             ValueError: too many jobs wait already.
         """
+        study.seat = StudySeat(study, key, owner.page)
+        return self.put(study, owner)
 
-        study.page = owner.page
-        self._put(Job(study, owner), lambda: find_equal(study, self._studies()), study.follow)
-        return study
-
-    def _new_race(self, config: RaceConfig, goal: float, shared: str = "") -> SharedRace:
+    def _new_race(self, config: RaceConfig, goal: float, shared: str = "") -> BackgroundRace:
         key, styles = new_key(), lane_styles(config.lanes)
-        return self._races(key, config, self.folder / key, styles, goal=goal, key=shared)
+        race = BackgroundRace(key, config, self.folder / key, styles, goal=goal)
+        race.seat = RaceSeat(race, shared)
+        return race
 
     def add(
         self, kind: type[W], config: RaceConfig, styles: tuple[LaneStyle, ...], owner: Visitor = NOBODY, **more: Any
@@ -221,18 +215,12 @@ class Jobs:
         return self.put(kind(key, config, self.folder / key, styles, **more), owner)
 
     def put(self, work: W, owner: Visitor = NOBODY) -> W:
-        """Put work into the queue, as `start` does."""
-        self._put(Job(work, owner))
-        return work
-
-    def _put(
-        self, job: Job, find: Callable[[], F | None] = lambda: None, follow: Callable[[F], None] = lambda _: None
-    ) -> None:
-        """Let work follow what is found, with the lock held; else put it into the queue."""
+        """Put work into the queue, as `start` does, or let it follow equal work."""
+        job = Job(work, owner)
         self._foresee(job)
         with self._wake:
             self._line.ask(job)
-            source = find()
+            source = work.seat.find_source(self._works())
             if source is None:
                 self._enqueue(job)
             else:
@@ -240,34 +228,31 @@ class Jobs:
                 self._list(job)
         if source is not None:
             try:
-                follow(source)
+                work.seat.follow(source)
             except OSError:  # its folder was dropped meanwhile
                 with self._wake:
                     self._enqueue(job)
             else:
-                job.work.see()
+                work.see()
                 job.keep()
         self._forget()
-
-    def place_of(self, work: BackgroundWork) -> Cluster | None:
-        """Return where work is computed, if not here."""
-        return self._cluster if isinstance(work, WORK_KINDS) else None
+        return work
 
     def makes_way(self, job: Job) -> bool:
         """Whether work that is computed makes way for others: a race by its turn, other work for all that waits."""
-        return self._line.yields(job) if isinstance(job.work, SharedRace) else bool(self._line.waiting)
+        return self._line.yields(job) if isinstance(job.work, BackgroundRace) else bool(self._line.waiting)
 
     def prepare(self, config: RaceConfig) -> None:
         """Set up a race, time its first steps and forget it: the first one on its model and task starts at once.
 
         A race that is asked for meanwhile would have to load the same.
         """
-        if self._cluster:
-            self._cluster.prepare(config)
+        if self.executor:
+            self.executor.prepare(config)
             return
 
         def first() -> None:
-            self.speeds.time(config, self._models, lambda: self._closed or bool(self._line.waiting))
+            self.speeds.time(config, self.models, lambda: self._closed or bool(self._line.waiting))
             keep_all()
 
         self.speeds.timing = True  # until that has ended
@@ -293,11 +278,12 @@ class Jobs:
             if race.ended:
                 return
             job = self._jobs[race.id]
+            job.visit = copy_context()
             if race.state == PAUSED:
                 self._line.ask(job)
-            if self._follow_again(job, goal):
+            if self._follow_again(race, goal):
                 return
-            if race.state == PAUSED and not _follows(race):
+            if race.state == PAUSED and race.source is None:
                 self._make_room(job.owner)
             race.resume(goal)
             if race.state == PAUSED:
@@ -314,15 +300,16 @@ class Jobs:
         """
         with self._wake:
             job = self._jobs.get(work.id)
-            if job is not None and isinstance(work, SharedRace | SharedStudy):
+            if job is not None:
                 try:
-                    work.stop_here()
+                    work.seat.stop_here()
                 except OSError as error:
                     work.end(FAILED, work.sentence_on(error))
             if job is None or work.complete:
                 return
             if isinstance(work, BackgroundRace) and work.cut_off and work.state == PAUSED and catch_up:
                 self._make_room(job.owner)
+                job.visit = copy_context()
                 work.last = len(work.steps) + 1  # it catches up, and writes its adapters
                 work.resume()
                 self._return(job)
@@ -336,8 +323,7 @@ class Jobs:
     def before(self, work: BackgroundWork) -> Wait:
         """Return the jobs ahead of this work, and how long they may take."""
         with self._wake:
-            computing = (work.source or work) if isinstance(work, SharedRace | SharedStudy) else work
-            job = self._jobs.get(computing.id)
+            job = self._jobs.get((work.source or work).id)
             ahead = self._line.ahead(job) if job else []
             left = [self.speeds.left(each.work, each.seconds) for each in ahead]
             places = self._line.before(job) if job else 0
@@ -364,8 +350,7 @@ class Jobs:
         job.keep_own_files()
         self._limit(job)
         self._list(job)
-        if isinstance(job.work, SharedStudy) and (stopped := find_stopped(job.work, self._studies())):
-            job.work.go_on_from(stopped)
+        job.work.seat.begin(self._works())
         job.keep()
         self._line.join(job)
         self._call_worker()
@@ -373,8 +358,6 @@ class Jobs:
     def _list(self, job: Job) -> None:
         """Give work what it needs of the queue, and let its keys open it."""
         work, job.queue = job.work, self
-        if isinstance(work, SharedRace):
-            work.models = self._models
         self._jobs[work.id] = self._for_readers[readers_key(work.id)] = job
 
     def _limit(self, job: Job) -> None:
@@ -395,35 +378,31 @@ class Jobs:
 
     def _call_worker(self, first: Callable[[], object] = lambda: None) -> None:
         """Start a thread of the races if more may run at once, and wake those that wait."""
-        self._line.workers = max(1, self._cluster.places) if self._cluster else 1
+        self._line.workers = max(1, self.executor.places) if self.executor else 1
         self._workers = [worker for worker in self._workers if worker.is_alive()]
         if len(self._workers) < self._line.workers:
             self._workers.append(threading.Thread(target=self._work, args=(first,), name="races", daemon=True))
             self._workers[-1].start()
         self._wake.notify_all()
 
-    def _source_of(self, race: SharedRace) -> SharedRace | None:
-        """Return what a race can follow."""
-        return find_source(race, (job.work for job in self._jobs.values() if isinstance(job.work, SharedRace)))
+    def _works(self) -> list[BackgroundWork]:
+        return [job.work for job in self._jobs.values()]
 
-    def _studies(self) -> list[SharedStudy]:
-        return [job.work for job in self._jobs.values() if isinstance(job.work, SharedStudy)]
-
-    def _follow_again(self, job: Job, goal: float) -> bool:
+    def _follow_again(self, race: BackgroundRace, goal: float) -> bool:
         """Let a paused race follow the one that went on without it, if there is one; return whether it does."""
-        race = job.work
-        if not isinstance(race, SharedRace) or race.state != PAUSED or race.source or job is self._in_memory:
+        if race.state != PAUSED or race.source or self._jobs[race.id] is self._in_memory:
             return False
-        source = self._source_of(race)
+        source = race.seat.find_source(self._works())
         if source is None or source.state == PAUSED:
             return False
+        race.goal = goal
         try:
-            race.follow(source, goal)
+            race.seat.follow(source)
         except OSError:
             return False
         return True
 
-    def take_over(self, work: SharedRace | SharedStudy) -> None:
+    def take_over(self, work: BackgroundWork) -> None:
         """Let work compute itself what its source does not go on to compute.
 
         From a source that was computing it takes the turn; else it has its own, from when it was asked for.
@@ -433,15 +412,14 @@ class Jobs:
             if source is None or job is None or self._closed or not (source.complete or source.state == PAUSED):
                 return
             runs = any(other.work is source for other in self._line.running)
-            if runs and isinstance(source, SharedRace) and not (source.complete or source.wants_pause()):
+            if runs and not (source.complete or source.wants_pause()):
                 return  # it lets others take their turn
             try:
-                if isinstance(work, SharedStudy) and (other := find_equal(work, self._studies())):
-                    work.follow(other)
+                if work.seat.follow_another(self._works()):
                     return
                 if not runs:
                     self._make_room(job.owner)
-                work.compute_instead()
+                work.seat.compute_instead()
             except OSError as error:
                 work.end(FAILED, work.sentence_on(error))
                 return
@@ -499,7 +477,7 @@ class Jobs:
         """
         with self._wake:
             ours = [job for job in self._jobs.values() if job.forgettable and job is not but]
-        at_rest = [job for job in ours if job.complete or job.work.state == PAUSED or _follows(job.work)]
+        at_rest = [job for job in ours if job.complete or job.work.state == PAUSED or job.work.source]
         for kind in {type(job.work) for job in at_rest}:
             alike = [job for job in at_rest if type(job.work) is kind]
             equals = Counter(job.work.name for job in alike)
@@ -530,22 +508,18 @@ class Jobs:
         with self._wake:
             there = [other.work for other in self._jobs.values() if self._line.is_watched(other)]
         for work in there:
-            if _follows(work) and work.source is job.work:
-                work.catch_up()
+            if work.source is job.work:
+                work.seat.catch_up()
 
     def _drop(self, job: Job) -> None:
         """Remove work at rest with its files, unless it has resumed or still has to end."""
         with self._wake:
-            if (job.work.state == PAUSED or _follows(job.work)) and not job.complete:
+            if (job.work.state == PAUSED or job.work.source) and not job.complete:
                 self._end(job)
             if not job.complete or self._jobs.pop(job.work.id, None) is None:
                 return
             del self._for_readers[readers_key(job.work.id)]
-        if isinstance(job.work, SharedRace):
-            job.work.leave_files()
-        for study in self._studies():
-            if study.source is job.work:
-                study.catch_up()
+        job.work.seat.leave_files()
         job.remove()
 
     # The thread of the races ---------------------------------------------------------------------
@@ -557,10 +531,10 @@ class Jobs:
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._line.is_due() or self._closed)
-                job = self._line.call() if self._line.is_due() else None
-                last, self._in_memory = self._in_memory, job
+                job, last = self._line.call() if self._line.is_due() else None, self._in_memory
             if last is not None and last is not job:
-                _reported(last.work.release)
+                _reported(last.work.release)  # until then it is in memory, and is not dropped
+            self._in_memory = job
             if job is None:
                 return
             self.clear_disk()
@@ -577,18 +551,13 @@ class Jobs:
                 work, waits = job.work, job in self._line.waiting  # for a request that arrived while it paused
                 if waits or work.complete or self._closed:
                     continue
-                halted = isinstance(work, BackgroundRace) and work.pauses() and work.wants_pause()
+                halted = work.pauses() and work.wants_pause()
                 if work.state == WAITING:  # it lets others take their turn
                     self._line.ask(job)
                     self._line.join(job)
                 elif work.state == PAUSED and not halted:
                     work.become(WAITING)  # it yielded to others, and keeps its place
                     self._line.waiting.append(job)
-
-
-def _follows(work: BackgroundWork) -> TypeGuard[SharedRace | SharedStudy]:
-    """Whether it shows what equal work computes."""
-    return isinstance(work, SharedRace | SharedStudy) and work.source is not None
 
 
 def _reported(call: Callable[[], object]) -> None:

@@ -18,61 +18,50 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from olora_viz.background.race import BackgroundRace, OwnPrompt
-from olora_viz.background.record import AT_ONCE, FAILED, PAUSED, SPEEDS, Copied, RaceRecord
+from olora_viz.background.host import Seat
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import AT_ONCE, FAILED, PAUSED, SPEEDS, Copied
+from olora_viz.background.work import BackgroundWork
 from olora_viz.initializers.catalogue import BUILT_IN
 from olora_viz.machine.files import is_free
 from olora_viz.machine.memory import resolve_device, resolve_dtype
-from olora_viz.machine.process import StoppedEarlyError, cores
+from olora_viz.machine.process import cores
 from olora_viz.machine.version import versions
 from olora_viz.models import MODELS
 from olora_viz.models.loading import folder_here
 from olora_viz.models.offline import LANGUAGES
 from olora_viz.races.config import KEPT, RaceConfig
 from olora_viz.races.graphed_step import is_on
-from olora_viz.races.race import Race
 from olora_viz.races.run import copy_run
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.hub import SOURCES
 
 
-@dataclass(eq=False)
-class SharedRace(BackgroundRace):
-    """A race of the server, which computes or follows an equal one."""
+class RaceSeat(Seat):
+    """How far and how fast a race of the server shows the steps of an equal one."""
 
-    key: str = ""
-    """See `race_key`."""
-    began: float = 0.0
-    """When its steps were begun to be computed, in seconds since 1970; 0 before."""
-    copied: bool = False
-    """Whether they were computed by another race."""
-    source: SharedRace | None = None
-    """The race that it follows."""
-    followers: list[SharedRace] = field(default_factory=list)
-    """The races that follow this one."""
-    speed: float = AT_ONCE
-    _from: float = 0.0
+    speed = AT_ONCE
+    _from = 0.0
     """The seconds of its step at which the replay goes on, and `_since` when, by the monotonic clock."""
-    _since: float = 0.0
-    _shown: int = -1
-    """The source's version that it has caught up with."""
+    _since = 0.0
 
     @property
     def can_be_followed(self) -> bool:
         """Whether an equal race can do without computing what this one has, or will have."""
-        if self.source is not None or self.stopping.is_set() or self.last < math.inf or self.state == FAILED:
+        race = self.work
+        if self.source is not None or race.stopping.is_set() or race.last < math.inf or race.state == FAILED:
             return False
-        there = (self.run_folder / "config.json").is_file()
-        return (self.state in (FINISHED, DIVERGED) and there) if self.complete else self.state != PAUSED or there
+        there = (race.run_folder / "config.json").is_file()
+        return (race.state in (FINISHED, DIVERGED) and there) if race.complete else race.state != PAUSED or there
 
     @property
     def steps_of(self) -> Copied | None:
@@ -80,284 +69,181 @@ class SharedRace(BackgroundRace):
         source = self.source
         if not (self.copied and self.began):
             return None
-        behind = source is not None and len(self.steps) < len(source.steps)
+        behind = source is not None and len(self.work.steps) < len(source.steps)
         return Copied(self.began, source is not None and not source.complete, self.speed, behind)
 
-    # What it follows ------------------------------------------------------------------------------
+    @property
+    def is_behind(self) -> bool:
+        """Whether its source has made more steps than it shows, or makes them in another process."""
+        race, source = self.work, self.source
+        if source is None:
+            return False
+        return race.pausing.is_set() or len(race.steps) < len(source.steps) or source.racing is None
 
-    def follow(self, source: SharedRace, goal: float = math.inf) -> None:
-        """Show the steps of an equal race: of one that computes all at once, of one that has ended at its speed.
+    def find_source(self, others: Iterable[BackgroundWork]) -> BackgroundRace | None:
+        """Return what it can follow: one that goes on, else one that has ended, else a paused one."""
+        there = [each for each in equal(self, others) if each.size >= self.work.size and each.seat.can_be_followed]
+        return min(there, key=lambda each: (each.complete, each.state == PAUSED)) if there else None
 
-        Raises:
-            OSError: the folder of one that has ended is gone.
-        """
+    def follow(self, source: BackgroundRace) -> None:
+        """Show the steps of an equal race: of one that computes all at once, of one that has ended at its speed."""
+        race = self.work
         if source.complete:
-            copy_run(source.run_folder, self.run_folder)
-        self.pausing.clear()
-        self.source, self.copied, self.goal, self.name = source, True, goal, source.name
+            copy_run(source.run_folder, race.run_folder)
+        race.pausing.clear()
+        self.copied, race.name = True, source.name
         self.speed = SPEEDS[0] if source.complete else AT_ONCE
-        source.followers.append(self)
         self._go_from_here()
-        self.catch_up()
+        super().follow(source)
 
     def show_at(self, speed: float) -> None:
         """Show the steps at a speed from here on."""
         self._go_from_here()
         self.speed = speed
-        self.wake()
+        self.work.wake()
+
+    def go_on(self) -> None:
+        """Go on to show what a source computes, after a pause."""
+        if self.source is not None:
+            self._go_from_here()
+            self.work.become(RACING)
+            self.catch_up()
 
     def _go_from_here(self) -> None:
-        self._from, self._since = self.steps[-1].seconds if self.steps else 0.0, time.monotonic()
+        steps = self.work.steps
+        self._from, self._since = steps[-1].seconds if steps else 0.0, time.monotonic()
+
+    def see(self) -> None:
+        """Note that a page asks for it, and so for a source that computes for it; a pause is of nothing more."""
+        if not self.work.pausing.is_set():
+            super().see()
 
     def catch_up(self) -> None:
         """Take over what the source has come to, as far as it is shown by now."""
-        with self.changed:
+        race = self.work
+        with race.changed:
             source = self.source
-            if source is None or self.pausing.is_set():
+            if source is None or race.pausing.is_set():
                 return
             version, ended = source.version, source.complete  # read first: what follows is at least as new
             steps = source.steps
             due = self._due(steps)
-            news = due > len(self.steps) or version != self._shown
-            self.steps += steps[len(self.steps) : due]
-            self._shown, self.began = version, source.began
-            at_end = len(self.steps) == len(source.steps)
-            self._learn(source, at_end=at_end and ended)
-            if len(self.steps) >= self.goal and not (at_end and ended):
-                self.pausing.set()
-                self._change(state=PAUSED, note="")
+            news = due > len(race.steps) or version != self._shown
+            race.steps += steps[len(race.steps) : due]
+            self._shown, self.began = version, source.seat.began
+            at_end = len(race.steps) == len(source.steps)
+            self._learn(at_end=at_end and ended)
+            if len(race.steps) >= race.goal and not (at_end and ended):
+                race.pausing.set()
+                race.become(PAUSED)
                 return
             left_alone = source.state == STOPPED and not source.why
             if not at_end or (left_alone and not ended):
                 self._show(RACING, "", news)
                 return
             if ended and not left_alone:
-                self._end_with(source)
+                self.end()
                 return
             if not ended and source.state != PAUSED:
                 self._show(source.state, source.note, news)
                 return
-        self.host.take_over(self)
+        race.host.take_over(race)
 
-    def _due(self, steps: list[Any]) -> int:
+    def _due(self, steps: list[Step]) -> int:
         """Count the steps to show by now."""
         until = self._from + (time.monotonic() - self._since) * self.speed
-        due, most = len(self.steps), min(len(steps), self.goal)
+        due, most = len(self.work.steps), min(len(steps), self.work.goal)
         while due < most and (self.speed == AT_ONCE or steps[due].seconds <= until):
             due += 1
         return due
 
-    def _until_next(self) -> float:
-        """Return the seconds until a step of the source is to be shown that it has already."""
-        source, done = self.source, len(self.steps)
-        if source is None or self.pausing.is_set() or done >= len(source.steps):
+    def until_next(self) -> float:
+        """Return the seconds until there is news of the source, or a step of it is to be shown."""
+        source, done = self.source, len(self.work.steps)
+        if source is None or self.work.pausing.is_set():
             return math.inf
+        if source.version != self._shown or done >= len(source.steps):
+            return super().until_next()
         return max(0.0, self._since + (source.steps[done].seconds - self._from) / self.speed - time.monotonic())
 
     def _show(self, state: str, note: str, news: bool) -> None:
-        if news or (state, note) != (self.state, self.note):
-            self._change(state=state, note=note)
+        if news or (state, note) != (self.work.state, self.work.note):
+            self.work.become(state, note)
 
-    def _learn(self, source: SharedRace, *, at_end: bool) -> None:
+    def _learn(self, *, at_end: bool) -> None:
         """Take over what is known of the source, but nothing of later steps."""
-        results, done = source.results, len(self.steps)
+        results, done = self.source.results, len(self.work.steps)
         if results is not None and not at_end:
             early = tuple(each for each in results.early_answers if each.step is not None and each.step <= done)
             results = replace(results, answers=early[-1:], early_answers=early, tested=None)
-        self.results = results
-
-    def _end_with(self, source: SharedRace) -> None:
-        """End as the source has."""
-        try:
-            self.keep_files()
-        except OSError as error:
-            self.end(FAILED, self.sentence_on(error))
-            return
-        self.let_go()
-        self._change(state=source.state, note=source.note, complete=True)
+        self.work.results = results
 
     def keep_files(self, steps: int | None = None) -> None:
-        """Have the source's files in a folder of its own, or those of a number of steps.
-
-        Raises:
-            OSError: the disk is full, or the source's folder is gone.
-        """
-        source = self.source
+        """Have the source's files in a folder of its own, or those of a number of steps."""
+        source, folder = self.source, self.work.run_folder
         if source is not None and (source.run_folder / "config.json").exists():
             whole = source.complete and source.state != FAILED
-            copy_run(source.run_folder, self.run_folder, steps if steps is not None or whole else len(source.steps))
-        elif steps is not None and not is_free(self.run_folder):
-            copy_run(self.run_folder, self.run_folder, steps)
+            copy_run(source.run_folder, folder, steps if steps is not None or whole else len(source.steps))
+        elif steps is not None and not is_free(folder):
+            copy_run(folder, folder, steps)
 
     def leave_files(self) -> None:
         """Before its folder is deleted, leave the files to those who follow it."""
         for other in list(self.followers):
             with other.changed, suppress(OSError):
-                if other.source is self:
-                    other.keep_files()
-
-    def let_go(self) -> None:
-        """Follow nobody any more."""
-        source, self.source = self.source, None
-        if source is not None and self in source.followers:
-            source.followers.remove(self)
-
-    def end(self, state: str, note: str = "") -> None:
-        """Follow nobody, and enter the final state."""
-        self.let_go()
-        super().end(state, note)
+                if other.source is self.work:
+                    other.seat.keep_files()
 
     def stop_here(self) -> None:
-        """Follow nobody, as a paused race that has to catch up with its steps to have their adapters.
-
-        Raises:
-            OSError: its files cannot be written.
-        """
-        source, done = self.source, len(self.steps)
+        """Follow nobody, as a paused race that has to catch up with its steps to have their adapters."""
+        race, source = self.work, self.source
         if source is None:
             return
-        with self.changed:
-            if source.complete and done == len(source.steps):
-                self._end_with(source)
+        with race.changed:
+            if source.complete and len(race.steps) == len(source.steps):
+                self.end()
                 return
-            self.keep_files(done)
-            self.let_go()
-            self.cut_off = done > 0
-            self._change(state=PAUSED, note="")
+            self._leave_source()
+            race.become(PAUSED)
 
     def compute_instead(self) -> None:
-        """Become a race that computes, from its last step on; whoever followed its source follows it.
-
-        Raises:
-            OSError: its files cannot be written.
-        """
-        source = self.source
-        assert source is not None
-        with self.changed:
-            self.keep_files(len(self.steps))
-            self.let_go()
-            self.copied, self.cut_off = False, bool(self.steps)
-            self.left = min(self.left, source.left, source.deadline - time.monotonic())
-        for other in list(source.followers):
+        """Let the race compute, from its last step on; whoever followed its source follows it."""
+        race, source = self.work, self.source
+        with race.changed:
+            self._leave_source()
+            self.copied = False
+            race.left = min(race.left, source.left, source.deadline - time.monotonic())
+        for other in list(source.seat.followers):
             with other.changed:
-                other.source = self
-        self.followers += source.followers
-        source.followers.clear()
+                other.seat.source = race
+        self.followers += source.seat.followers
+        source.seat.followers.clear()
 
-    # As other races ---------------------------------------------------------------------------------
+    def _leave_source(self) -> None:
+        """Follow nobody, with the files of the steps that are shown."""
+        done = len(self.work.steps)
+        self.keep_files(done)
+        self.let_go()
+        self.work.cut_off = done > 0
 
-    def see(self) -> None:
-        """Note that a page asks for it, and so for a source that computes for it."""
-        source = self.source
-        if source is not None and not source.complete and not self.pausing.is_set():
-            source.see()
-        super().see()
-        self.catch_up()
-
-    def newer(self, cursor: int, timeout: float | None = None) -> int:
-        """Wait until there is something newer, also a step that is shown later than it was computed."""
-        until = time.monotonic() + (math.inf if timeout is None else timeout)
-        while True:
-            self.catch_up()
-            with self.changed:
-                if self.version > cursor or time.monotonic() >= until:
-                    return self.version
-                if self.source is not None:
-                    heard = self.source.version != self._shown and not self.pausing.is_set()
-                    wait = 0.0 if heard else min(until - time.monotonic(), self._until_next(), 60.0)
-                    self.changed.wait(max(wait, 0.001))
-                    continue
-            return super().newer(cursor, None if timeout is None else max(0.0, until - time.monotonic()))
-
-    def _wait(self, until: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Wait, and catch up meanwhile."""
-        end = time.monotonic() + (math.inf if timeout is None else timeout)
-        while self.source is not None and not until() and time.monotonic() < end:
-            self.newer(self.version, min(end - time.monotonic(), 1.0))
-        return super()._wait(until, None if timeout is None else max(0.0, end - time.monotonic()))
-
-    def pause(self, why: str = "") -> None:
-        """Pause what it shows, at once, or what it computes."""
-        super().pause(why)
-        if self.source is not None:
-            self.become(PAUSED, why)
-
-    def resume(self, goal: float = math.inf) -> None:
-        """Go on to show, or to compute."""
-        super().resume(goal)
-        if self.source is not None:
-            self._go_from_here()
-            self.become(RACING)
-            self.catch_up()
-
-    def ask(self, prompt: str) -> bool:
-        """Have all lanes answer a prompt: its own, or those of its source, after the step that it shows."""
-        source = self.source
-        if source is None:
-            return super().ask(prompt)
-        with source.changed:
-            behind = self.pausing.is_set() or len(self.steps) < len(source.steps)
-            if behind or source.host.is_elsewhere or not source._takes_prompts:
-                return False
-            self.own_prompt = OwnPrompt(prompt)
-        self.wake()
-        return True
-
-    def _ask(self, racing: Race, step: Step) -> None:
-        super()._ask(racing, step)
-        for other in list(self.followers):
-            if (own := other.own_prompt) and own.waits:
-                with suppress(StoppedEarlyError):
-                    other._reply(racing, own)
-
-    def _reply_last(self, racing: Race) -> None:
-        super()._reply_last(racing)
-        for other in list(self.followers):
-            if (own := other.own_prompt) and self.steps:
-                other._reply(racing, own)
-
-    @property
-    def there(self) -> type[BackgroundRace]:
-        """Another process knows nothing of equal races."""
-        return BackgroundRace
-
-    def compute(self) -> None:
-        """Compute, and note when its steps are begun to be computed."""
-        self.began = self.began or time.time()
-        super().compute()
-
-    def _change(self, **values: object) -> None:
-        super()._change(**values)
-        for other in list(self.followers):
-            with other.changed:
-                other.changed.notify_all()
-
-    def kept_record(self) -> RaceRecord:
+    def kept(self) -> dict[str, Any]:
         """Return what a restarted server has to show of it: of one that follows an ended race, the end."""
-        source = self.source
-        has_all = source is not None and source.complete and (self.run_folder / "summary.json").is_file()
-        return source.record() if source is not None and has_all else self.record()
+        source, follows = self.source, self.source.id if self.source is not None else ""
+        has_all = source is not None and source.complete and (self.work.run_folder / "summary.json").is_file()
+        seat = {"key": self.key, "began": self.began, "copied": self.copied, "follows": follows}
+        return (source if has_all else self.work).record().to_json() | seat
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what is to be kept beside its record."""
-        follows = self.source.id if self.source is not None else ""
-        return {"key": self.key, "began": self.began, "copied": self.copied, "follows": follows}
-
-    def from_json(self, values: Mapping[str, Any]) -> None:
-        """Take over what `to_json` wrote."""
-        self.key, self.began = str(values.get("key", "")), float(values.get("began", 0.0))
-        self.copied = values.get("copied") is True
+    @classmethod
+    def of_kept(cls, race: BackgroundRace, values: Mapping[str, Any]) -> RaceSeat:
+        """Return the seat whose `kept` was written."""
+        seat = cls(race, str(values.get("key", "")))
+        seat.began, seat.copied = float(values.get("began", 0.0)), values.get("copied") is True
+        return seat
 
 
-def find_source(race: SharedRace, others: Iterable[SharedRace]) -> SharedRace | None:
-    """Return what a race follows of the equal ones: one that goes on, else one that has ended, else a paused one."""
-    alike = [
-        other
-        for other in others
-        if race.key and other.key == race.key and other is not race
-        and len(other.steps) >= len(race.steps) and other.can_be_followed
-    ]  # fmt: skip
-    return min(alike, key=lambda other: (other.complete, other.state == PAUSED), default=None)
+def equal(seat: Seat, others: Iterable[BackgroundWork]) -> list[Any]:
+    """Return the work that has all in common with that of a seat."""
+    return [other for other in others if seat.key and other.seat.key == seat.key and other is not seat.work]
 
 
 # Which are equal -----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.background.record import READY, WAITING, Wait
+from olora_viz.background.study import BackgroundStudy, Deciding, Judging
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
 from olora_viz.machine.checks import is_empty, positive_number
@@ -28,7 +29,6 @@ from olora_viz.web.guard.limits import Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.shared import study_key
-from olora_viz.web.jobs.shared_study import SharedStudy
 from olora_viz.web.parts.card import PRIVATE, UNQUEUED, element, small_button
 
 if TYPE_CHECKING:
@@ -150,14 +150,12 @@ class PageWork(Generic[W]):
 OF_STUDIES = ("chat", "truncate", "keep")
 """The settings of a race that studies have as well: how examples are read, and what should not be lost."""
 
-S = TypeVar("S", bound=SharedStudy)
-
 
 def put_study(
-    jobs: Jobs, limits: Limits, files: OwnFiles, kind: type[S], offered: Sequence[int], *, model: Any, task: Any,
-    minutes: Any, inits: Sequence[Any], rank: Any, batch: int = 1, settings: Any = None,
-    forget: Any = None, owner: Visitor, **own: Any,
-) -> S:  # fmt: skip
+    jobs: Jobs, limits: Limits, files: OwnFiles, question: Deciding | Judging, offered: Sequence[int], *, model: Any,
+    task: Any, minutes: Any, inits: Sequence[Any], rank: Any, batch: int = 1, settings: Any = None, forget: Any = None,
+    owner: Visitor,
+) -> BackgroundStudy:  # fmt: skip
     """Put a study into the queue, with a lane for each start, at no rate yet.
 
     Args:
@@ -166,7 +164,6 @@ def put_study(
         settings: as a page sent them; those `OF_STUDIES` count.
         forget: as a page sent it: the limit on what may be forgotten, empty for none.
         owner: who asks for it.
-        own: fields of that kind alone.
 
     Raises:
         ValueError: a value breaks a rule, or the queue is full; the message is one sentence.
@@ -186,8 +183,8 @@ def put_study(
         config = replace(config, forget=limit)
     name, styles = new_key(), lane_styles(config.lanes)
     folder = study_folder(jobs.folder / name)
-    key = study_key(" ".join([kind.__name__, *(f"{each}={value}" for each, value in own.items())]), config, minutes)
-    return jobs.study(kind(name, config, folder, styles, minutes=float(minutes), key=key, **own), owner)
+    study = BackgroundStudy(name, config, folder, styles, minutes=float(minutes), question=question)
+    return jobs.study(study, study_key(f"{question}", config, minutes), owner)
 
 
 class StudyBar(NamedTuple):
@@ -208,7 +205,7 @@ def study_bar(page: str, label: str) -> StudyBar:
     )
 
 
-def study_status(work: SharedStudy, ahead: Wait, *facts: str) -> Markup:
+def study_status(work: BackgroundStudy, ahead: Wait, *facts: str) -> Markup:
     """Return the status of a study, and whose it is.
 
     Args:
@@ -217,8 +214,9 @@ def study_status(work: SharedStudy, ahead: Wait, *facts: str) -> Markup:
     """
     if work.state == WAITING:
         return waiting(ahead)
-    if work.resumed_at:
-        facts += (f"it goes on from an equal one that was stopped after {counted(work.resumed_at, 'lane')}",)
-    if work.asked:
-        facts += (f"another page began it {about(max(1.0, work.asked - work.began))} before you asked",)
+    seat = work.seat
+    if seat.resumed_at:
+        facts += (f"it goes on from an equal one that was stopped after {counted(seat.resumed_at, 'lane')}",)
+    if seat.asked:
+        facts += (f"another page began it {about(max(1.0, seat.asked - seat.began))} before you asked",)
     return status(work.state, *filter(None, [work.note]), *facts)

@@ -16,7 +16,6 @@ from olora_viz.races.step import FINISHED
 from olora_viz.views.html import before_words, problem, remark
 from olora_viz.web.guard.limits import NOBODY, Limits, Rate, Visitor, visitor_of
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.background import changes
 from olora_viz.web.parts.card import LATEST_ONLY, PRIVATE, Card, Desk, element, showing, words
 from olora_viz.web.race.stream import view_of
@@ -29,6 +28,7 @@ FIELD = showing("ask", "can_be_asked")
 class Asking(BackgroundWork):
     """A prompt to the lanes of a race at rest, in the queue."""
 
+    travels = False
     race: BackgroundRace | None = None
 
     def run(self) -> None:
@@ -78,7 +78,7 @@ def ask(jobs: Jobs, limits: Limits, rate: Rate, run: Any, prompt: Any, owner: Vi
     rate.count(owner, "prompts")
     if job.ask(prompt):
         return None
-    if isinstance(job, SharedRace) and job.source is not None:
+    if job.source is not None:
         raise ValueError("these steps are those of an equal race, whose lanes can be asked at its end: or race anew")
     if job.state not in (*ENDED, PAUSED):
         raise ValueError("the lanes can be asked once the race has paused or ended")

@@ -21,7 +21,6 @@ from olora_viz.web.guard.limits import NOBODY, Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.job import Access
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.card import LATEST_ONLY, PRIVATE, UNQUEUED, Board, Desk, again
 from olora_viz.web.parts.setup import SetUp, SetUpControls
 from olora_viz.web.race.arrival import ARRIVE_SCRIPT, arrive
@@ -84,7 +83,7 @@ class Commands:
             ValueError: there is no such run, or no place in the queue.
         """
         job = self._jobs.get(run)
-        if not isinstance(job, SharedRace) or not job.copied:
+        if job is None or not job.seat.copied:
             raise ValueError("this race is no longer available: press Race to run the set-up again")
         self._jobs.stop(job, catch_up=False)
         return self._jobs.start(job.raced, owner=owner).id
@@ -92,8 +91,8 @@ class Commands:
     def show_at(self, run: Any, speed: float) -> None:
         """Show a run, by its owner's key, at another speed than its steps were computed at."""
         job = self._jobs.get(run)
-        if isinstance(job, SharedRace):
-            job.show_at(speed)
+        if job is not None:
+            job.seat.show_at(speed)
 
     def do(self, run: Any, what: str) -> bool:
         """Pause, step, resume, stop or reset a run, by its owner's key; return whether there is one that goes on.

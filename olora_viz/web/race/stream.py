@@ -18,7 +18,6 @@ from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.jobs.job import Access
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.card import Board
 from olora_viz.web.parts.setup import of_recording
 
@@ -88,8 +87,7 @@ def view_of(shown: Access, upto: int | None = None, before: Wait = NEXT) -> Race
         for name in list(_views)[:-MOST_VIEWS]:
             _views.pop(name, None)
     if race and shown.owned:
-        copied = race.steps_of if isinstance(race, SharedRace) else None
-        view = replace(view, own_prompt=race.own_prompt, refused=race.refused, copied=copied)
+        view = replace(view, own_prompt=race.own_prompt, refused=race.refused, copied=race.seat.steps_of)
     return replace(view, readers_key=shown.readers_key)
 
 
