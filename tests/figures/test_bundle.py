@@ -15,6 +15,7 @@ ENTRIES = (
     "plotted.js",
     "standing_alone.js",
     "../../notebook/widget/panel.js",
+    "../../web/race/inside.js",
     "gradio/chart.js",
     "gradio/charts.js",
 )

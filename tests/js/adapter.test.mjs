@@ -5,6 +5,11 @@ import { test } from "node:test";
 import { decoded, inWords, largest, learned, sum } from "../../olora_viz/figures/live/adapter.js";
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+";
+
+/**
+ * @param {number[][]} rows levels
+ * @param {number} scale
+ */
 const picture = (rows, scale) => ({
   text: rows
     .flat()
@@ -37,6 +42,7 @@ test("a text is a matrix of levels", () => {
 
 test("what is learned is s (B A − B⁰ A⁰)", () => {
   const { A, B, delta } = learned(LANE);
+  /** @param {import("../../olora_viz/figures/live/adapter.js").Matrix} b @param {typeof b} a */
   const product = (b, a) => [...b.values].flatMap((x) => [...a.values].map((y) => 2 * x * y));
   const before = product(decoded(LANE.B0), decoded(LANE.A0));
   product(B, A).forEach((value, i) => {
@@ -90,6 +96,7 @@ test("before the first step nothing is learned, and the words say so", () => {
   const lane = { ...LANE, A: null, B: null, sigma: [] };
   const { A, B, delta } = learned(lane);
   assert.equal(largest(delta), 0);
+  /** @type {import("../../olora_viz/figures/live/adapter.js").Inside} */
   const value = { name: "0 · q_proj", step: 0, shape: [2, 3], W: LANE.A0, lanes: [lane] };
   assert.equal(
     inWords(value, lane, A, B, delta),
