@@ -25,7 +25,7 @@ MEASURES: Catalogue[Measure] = Catalogue(
     "measurement",
     (
         LOSS_MEASURE, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, TEXT_LOSS, DRIFT,
-        UPDATE_SPECTRA, CURVATURE, FACTORS_INSIDE, GRADIENTS,
+        FACTORS_INSIDE, UPDATE_SPECTRA, CURVATURE, GRADIENTS,
     ),
     ("key", "title", "unit", "scale"),
     "title",
