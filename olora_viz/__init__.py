@@ -16,7 +16,7 @@
 - weights and adapters measured: truncation, Weight, layers_like, intruder_dimensions, update_spectra,
   inspect_adapter, compare_adapters, conditioning, tangent_kernel, curvature, gauss_newton, fair_rate
 - charts: plot_race, plot_rates, plot_study, plot_spectrum, plot_gradients, plot_conditioning, plot_claim,
-  figure_style
+  plot_adapter, figure_style
 - models and tasks: MODELS, load_model, TASKS, load_task, Task, Example
 - initializations: INITIALIZERS, and each as a function of ``ov.starts``, such as ``ov.starts.olora(W, r)``;
   your own: Initializer, Start, Calibration, register, unregister

@@ -1,5 +1,6 @@
 """The public names and where they are written; `__init__` loads each when it is first used."""
 
+from .figures.adapter import plot_adapter as plot_adapter
 from .figures.in_print import FigureStyle as FigureStyle
 from .figures.in_print import figure_style as figure_style
 from .figures.plots import plot_claim as plot_claim

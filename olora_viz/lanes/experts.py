@@ -31,7 +31,7 @@ def override(overrides: Mapping[str, Override]) -> Callable[[], None]:
     """
     for name, (module, _) in overrides.items():
         if "forward" in module.__dict__:
-            raise ValueError(f"layer {name!r} already has lanes; detach them first")
+            raise ValueError(f"the model of layer {name!r} already has lanes; detach them first")
     for module, forward in overrides.values():
         module.forward = partial(forward, module.forward)
 

@@ -93,6 +93,20 @@ class Pictured:
         return cls(A, B, tuple(map(float, values["sigma"])))
 
 
+def learned(start: Pictured, moved: Pictured | None, scaling: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return A and B as they are, and ΔW = s (BA − B⁰A⁰), up to their levels.
+
+    Args:
+        moved: what has become of them since the start; None for nothing.
+    """
+    A, B = start.A.matrix, start.B.matrix
+    if moved is None:
+        return A, B, np.zeros((len(B), A.shape[1]))
+    # A difference of two large products of rounded numbers would be lost in the rounding.
+    delta = scaling * (B @ moved.A.matrix + moved.B.matrix @ (A + moved.A.matrix))
+    return A + moved.A.matrix, B + moved.B.matrix, delta
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Factors(Record):
     """What has become of A and B since the start, A − A⁰ and B − B⁰, of some lanes in some layers.
