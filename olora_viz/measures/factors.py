@@ -24,8 +24,8 @@ MOST_SIDE = 128
 MOST_PICTURED_LANES = 6
 """Lanes whose factors are looked at, the first of each start."""
 
-MOST_PICTURED_LAYERS = 14
-"""Layers that are looked at: the first and the last of each kind."""
+MOST_PICTURED_LAYERS = 6
+"""Layers that are looked at: of the first and the last of each kind some, evenly."""
 
 MOST_NUMBERS = 200_000
 """Of a measurement: with more lanes, or a larger rank, there are fewer layers."""
@@ -187,7 +187,7 @@ def pictured_lanes(lanes: Sequence[Lane], dense: Sequence[int] = ()) -> list[int
 
 
 def pictured_layers(layers: Sequence[str], numbers: int = 0) -> list[str]:
-    """Return the layers that are looked at: the first and the last of each kind, in their order.
+    """Return the layers that are looked at: of the first and the last of each kind some, evenly, in their order.
 
     Args:
         numbers: of all lanes in a layer at most.
@@ -200,7 +200,9 @@ def pictured_layers(layers: Sequence[str], numbers: int = 0) -> list[str]:
         ends.setdefault(layer.rpartition(".")[2], []).append(layer)
     chosen = {name for each in ends.values() for name in (each[0], each[-1])}
     most = min(MOST_PICTURED_LAYERS, max(1, MOST_NUMBERS // max(1, numbers)))
-    return [layer for layer in layers if layer in chosen][:most]
+    ordered = [layer for layer in layers if layer in chosen]
+    places = np.linspace(0, len(ordered) - 1, min(most, len(ordered))).round().astype(int)
+    return [ordered[place] for place in places]
 
 
 @torch.no_grad()

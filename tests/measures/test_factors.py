@@ -115,8 +115,9 @@ def test_a_lane_without_factors_has_no_picture_and_one_that_has_diverged_that_of
 
 def test_few_numbers_are_taken_of_many_lanes_and_large_ranks() -> None:
     names = [f"layers.{block}.{kind}" for block in range(30) for kind in "abcdefg"]
-    assert len(pictures.pictured_layers(names)) == 14
-    assert pictures.pictured_layers(names, numbers=100_000) == names[:2]
+    few = pictures.pictured_layers(names)
+    assert (len(few), few[0], few[-1]) == (6, names[0], names[-1])
+    assert pictures.pictured_layers(names, numbers=100_000) == [names[0], names[-1]]
     assert pictures.pictured_layers(names, numbers=10**9) == names[:1]
     assert len(pictures.pictured_lanes([Lane("lora", r=r) for r in range(1, 20)])) == 6
 

@@ -219,7 +219,6 @@ CARDS = (
     bet.CARD,
     chart("accuracy", "accuracy"),
     SCRUBBER,
-    inside.CARD,
     chart("loss", "loss", tab="loss"),
     chart("norms", "gradient", tab="gradients"),
     # The end is needed for a card that was out of view at the last measurement.
@@ -230,6 +229,7 @@ CARDS = (
     charts("measurements", '<h2>Measurements <span class="hint">one number per lane and step</span></h2>', tab="more"),
     shelf.COMPARISON,
     shelf.CARD,
+    inside.CARD,
     words("story", "story", "story", terms=True, column="after"),
     words("standing", "results", "results", column="right"),
     ask.CARD,

@@ -40,4 +40,4 @@ def build(desk: Desk) -> Sequence[Any]:
     return [seen]
 
 
-CARD = Card("inside", ("name", "factors", "inside_at"), build, only_with="factors")
+CARD = Card("inside", ("name", "factors", "inside_at"), build, only_with="factors", column="after")
