@@ -63,7 +63,7 @@ def plot_adapter(source: Any, layer: str | None = None, *, step: int | None = No
             lanes.append((lane.init, learned(start, moved.of.get(label, {}).get(name), lane.scale)))
     most = [max(float(np.abs(parts[i]).max()) for _, parts in lanes) for i in range(3)]
     W = pictures.weights[name].matrix
-    about = f"{layer_words(name)}, {' × '.join(map(str, shape))}; frozen, for all the same"
+    about = f"{layer_words(name)}, {' × '.join(map(str, shape))}; frozen, the same for all"
     drawn = [_map("W", about, W, W, "W")]
     units = ", ".join(f"{what} {number(value, '.2g')}" for what, value in zip(("A", "B", "ΔW"), most, strict=True))
     for init, parts in lanes:
