@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from olora_viz.machine.tables import plain
 from olora_viz.machine.wording import number
 from olora_viz.measures.factors import Factors, Inside, factors, inside, learned
 from olora_viz.races.race import Race
+from olora_viz.races.step import Step
 
 CELL = 2.0
 """Pixels of the height of a row of numbers."""
@@ -75,6 +76,12 @@ def plot_adapter(source: Any, layer: str | None = None, *, step: int | None = No
     return drawing(drawn, theme)
 
 
+def latest_factors(steps: Sequence[Step], upto: float | None = None) -> Step | None:
+    """Return the last step with pictures, up to one; None before the first."""
+    seen = (step for step in reversed(steps) if upto is None or step.step <= upto)
+    return next((step for step in seen if step.factors is not None), None)
+
+
 def _pictures(source: Any, step: int | None) -> tuple[Inside, Factors, int]:
     """Return the pictures of the start, those of a step, and its number."""
     if isinstance(source, Race):
@@ -85,8 +92,8 @@ def _pictures(source: Any, step: int | None) -> tuple[Inside, Factors, int]:
             "plot_adapter draws a Race, such as race(config), or a recorded race with its adapters, such as "
             "load_recording('first')"
         )
-    taken = [each for each in source.steps if each.factors is not None and (step is None or each.step <= step)]
-    return (pictures, taken[-1].factors, taken[-1].step) if taken else (pictures, Factors({}), 0)
+    at = latest_factors(source.steps, step)
+    return (pictures, at.factors, at.step) if at and at.factors else (pictures, Factors({}), 0)
 
 
 def _put_together(parts: tuple[np.ndarray, ...], most: list[float]) -> tuple[np.ndarray, np.ndarray]:

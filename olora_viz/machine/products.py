@@ -22,7 +22,8 @@ def product(X: Tensor, W: Tensor, bias: Tensor | None = None, added: Tensor | No
         bias: (out,).
         added: (…, out); it may be overwritten.
     """
-    if X.device.type == "cpu" and _is_for_onednn(X.dtype) and X.numel() and not torch.is_grad_enabled():
+    twice = bias is not None and added is not None
+    if X.device.type == "cpu" and X.numel() and not torch.is_grad_enabled() and _is_for_onednn(X.dtype, twice):
         return _by_onednn(X, W, bias, added)
     if added is None:
         return F.linear(X, W, bias)
@@ -38,8 +39,8 @@ def _by_onednn(X: Tensor, W: Tensor, bias: Tensor | None, added: Tensor | None) 
 
 
 @cache
-def _is_for_onednn(dtype: torch.dtype) -> bool:
-    """Whether oneDNN multiplies faster than what `F.linear` calls, or may round once where that rounds twice.
+def _is_for_onednn(dtype: torch.dtype, twice: bool) -> bool:
+    """Whether oneDNN multiplies faster than what `F.linear` calls, or rounds once where that rounds `twice`.
 
     In float32 `F.linear` calls MKL, which leaves AVX-512 unused, and half of the speed, on processors that are not
     Intel's. The product is not part of torch's public names, so this version may lack it.
@@ -52,6 +53,7 @@ def _is_for_onednn(dtype: torch.dtype) -> bool:
         and "GenuineIntel" not in about.read_text()
     )
     try:
-        return (is_slow or dtype.itemsize == 2) and torch.equal(_by_onednn(ones, ones, ones[0], ones), ones @ ones + 2)
+        wanted = twice if dtype.itemsize == 2 else is_slow
+        return wanted and torch.equal(_by_onednn(ones, ones, ones[0], ones), ones @ ones + 2)
     except (AttributeError, RuntimeError, TypeError):
         return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -139,6 +139,10 @@ class Factors(Record):
             raise ValueError(f"factors of lanes that are not there: {', '.join(values.keys() - set(labels))}")
         return cls({label: {at: Pictured.from_json(one) for at, one in by.items()} for label, by in values.items()})
 
+    def only(self, layers: Sequence[str]) -> Factors:
+        """Return those of some layers."""
+        return Factors({label: {at: by[at] for at in layers if at in by} for label, by in self.of.items()})
+
 
 @dataclass(frozen=True)
 class Inside:
@@ -165,23 +169,21 @@ class Inside:
         """Return the same of some layers."""
         weights = {layer: self.weights[layer] for layer in layers}
         shapes = {layer: self.shapes[layer] for layer in layers}
-        return Inside(weights, shapes, only(self.start, layers))
+        return Inside(weights, shapes, self.start.only(layers))
 
 
-def only(factors: Factors, layers: Sequence[str]) -> Factors:
-    """Return factors of some layers."""
-    return Factors({label: {at: by[at] for at in layers if at in by} for label, by in factors.of.items()})
+def pictured_lanes(lanes: Sequence[Lane], others: Sequence[int] = ()) -> list[int]:
+    """Return the numbers of the lanes that are looked at: the first of each start and rank.
 
-
-def pictured_lanes(lanes: Sequence[Lane], dense: Sequence[int] = ()) -> list[int]:
-    """Return the numbers of the lanes that are looked at: the first of each start and rank that has factors.
+    Args:
+        others: those that are not: dense ones have no factors, and of what is not subtracted no start is kept.
 
     >>> pictured_lanes([Lane("lora"), Lane("lora", lr=1e-2), Lane("olora"), Lane("lora", r=4)])
     [0, 2, 3]
     """
     first: dict[tuple[str, int], int] = {}
     for k, lane in enumerate(lanes):
-        if k not in dense:
+        if k not in others:
             first.setdefault((lane.init, lane.r), k)
     return list(first.values())[:MOST_PICTURED_LANES]
 
@@ -221,15 +223,15 @@ def inside(lanes: Lanes) -> Inside:
     return Inside(weights, shapes, start)
 
 
-def _pictured(lanes: Lanes, of: Any) -> Factors:
-    chosen = pictured_lanes(lanes.lanes, lanes.plan.dense)
+def _pictured(lanes: Lanes, part: Callable[[Tensor, Tensor], Tensor]) -> Factors:
+    chosen = pictured_lanes(lanes.lanes, [*lanes.plan.dense, *lanes.plan.unsubtracted])
     layers = pictured_layers(lanes.layers, sum(2 * MOST_SIDE * lanes.lanes[k].r for k in chosen))
     by: dict[str, dict[str, Pictured]] = {}
     for k in chosen:
         for layer in layers:
             now, start = lanes.factors(layer, k), lanes.start_factors(layer, k)
             if now.A.numel():
-                A, B = of(now.A, start.A), of(now.B, start.B)
+                A, B = part(now.A, start.A), part(now.B, start.B)
                 sigma = _sigma(now.A, now.B, start.A, start.B, float(lanes.scale[k]))
                 by.setdefault(lanes.labels[k], {})[layer] = Pictured(Picture.of(A), Picture.of(B), sigma)
     return Factors(by)

@@ -112,6 +112,12 @@ class Step(Record):
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return type(self), tuple((values | {"measures": dict(self.measures)}).values())
 
+    def without_measure(self, key: str) -> Step:
+        """Return the step without a measurement."""
+        if key not in self.measures:
+            return self
+        return replace(self, measures={name: value for name, value in self.measures.items() if name != key})
+
     @property
     def loss(self) -> np.ndarray:
         """(K,) training loss, nats per supervised token; of an answer, its end token is one."""

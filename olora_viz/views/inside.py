@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from olora_viz.background.record import RaceRecord
+from olora_viz.figures.adapter import latest_factors
 from olora_viz.figures.layers import layer_words
 from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.races.step import Step
 from olora_viz.views import html as fragments
-
-
-def latest_factors(steps: Sequence[Step], upto: float | None = None) -> Step | None:
-    """Return the last step with pictures, up to one; None before the first."""
-    return next(
-        (step for step in reversed(steps) if (not upto or step.step <= upto) and step.factors is not None), None
-    )
 
 
 def layers_inside(record: RaceRecord) -> list[tuple[str, str]]:
@@ -36,7 +28,7 @@ def inside_view(record: RaceRecord, layer: object = None, step: float | None = N
     if inside is None or not inside.weights:
         return None
     name = layer if isinstance(layer, str) and layer in inside.weights else next(iter(inside.weights))
-    at = None if step == 0 else latest_factors(record.steps, step)
+    at = latest_factors(record.steps, step)
     moved = at.factors if at else None
     lanes, several = [], len({lane.r for lane in record.config.lanes}) > 1
     for lane, style, label in zip(record.config.lanes, record.styles, record.config.labels, strict=True):
@@ -52,6 +44,6 @@ def inside_view(record: RaceRecord, layer: object = None, step: float | None = N
             "sigma": list(now.sigma) if now else [],
         })  # fmt: skip
     return {
-        "name": layer_words(name), "step": at.step if at else 0, "shape": list(inside.shapes[name]),
+        "layer": name, "name": layer_words(name), "step": at.step if at else 0, "shape": list(inside.shapes[name]),
         "W": asdict(inside.weights[name]), "lanes": lanes,
     }  # fmt: skip

@@ -26,6 +26,7 @@ from olora_viz.background.record import (
     news,
     start_of,
 )
+from olora_viz.figures.adapter import latest_factors
 from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.race import (
@@ -50,7 +51,6 @@ from olora_viz.tasks import TASKS
 from olora_viz.views import bet as bets
 from olora_viz.views import html as fragments
 from olora_viz.views.html import remark
-from olora_viz.views.inside import latest_factors
 from olora_viz.views.results import (
     Ranked,
     forgotten_table,

@@ -17,6 +17,7 @@ from support.waiting import wait_until
 from olora_viz.background.race import BackgroundRace
 from olora_viz.figures.live.bundle import pack
 from olora_viz.learn.gallery import GALLERY
+from olora_viz.views.inside import inside_view
 from olora_viz.views.layers import curvature_view, gradients_view, spectra_view
 from olora_viz.views.race import watching_words
 from olora_viz.views.results import rates_view
@@ -153,6 +154,20 @@ def test_readers_see_nothing_that_quotes_the_owner_s_own_file(
     assert "owner&#39;s own file" in found.words
     owner = arrive(LIMITS, jobs, files, of_own.id, [], {"query": ""}, "owner")
     assert owner.brought is not None
+
+
+def test_readers_see_no_adapter_of_the_owner_s_own_file(
+    jobs: Jobs, of_own: BackgroundRace, ended: BackgroundRace
+) -> None:
+    mine, theirs, public = (jobs.shown(key) for key in (of_own.id, readers(of_own), readers(ended)))
+    assert mine
+    assert theirs
+    assert public
+    assert any(step.factors for step in mine.steps)
+    assert not any(step.factors for step in theirs.steps)
+    assert [inside_view(record) is None for record in (mine, theirs, public)] == [False, True, False]
+    assert [step.loss.tolist() for step in theirs.steps] == [step.loss.tolist() for step in mine.steps]
+    assert '"factors"' not in export(jobs, [readers(of_own), "json"])["text"]
 
 
 def test_an_address_opens_a_run_for_reading_except_to_its_owner(jobs: Jobs, ended: BackgroundRace) -> None:

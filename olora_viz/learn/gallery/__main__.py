@@ -18,7 +18,7 @@ from olora_viz.learn.gallery.recording import Origin, Recording, write
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.version import versions
 from olora_viz.machine.wording import counted
-from olora_viz.measures.factors import Factors, Inside, inside, only
+from olora_viz.measures.factors import Factors, Inside, inside
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.update_spectra import UpdateSpectra
 from olora_viz.races.race import race
@@ -93,7 +93,7 @@ def _thinned(step: Step, every_block: int, layers: Sequence[str]) -> Step:
             arrays = {name: array[:, indices] for name, array in vars(value).items() if name != "layers"}
             measures[key] = replace(value, layers=tuple(value.layers[i] for i in indices), **arrays)
         elif isinstance(value, Factors):
-            measures[key] = only(value, layers)
+            measures[key] = value.only(layers)
     return replace(step, measures=measures)
 
 

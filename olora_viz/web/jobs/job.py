@@ -270,7 +270,7 @@ class Access(NamedTuple):
 
     @property
     def record(self) -> RaceRecord:
-        """What may be seen of the run now: others see nothing that quotes a visitor's own file."""
+        """What may be seen of the run now: others see nothing that quotes a visitor's own file, nor its adapters."""
         if isinstance(self.run, RaceRecord):
             return self.run
         now = self.run.record()
@@ -280,7 +280,10 @@ class Access(NamedTuple):
         if "task" not in self.run.own_files:
             return replace(now, note=note)
         held_out = now.held_out and now.held_out.without_quotes()
-        return replace(now, answers=(), early_answers=(), held_out=held_out, note=note)
+        steps = tuple(step.without_measure("factors") for step in now.steps)  # which make the adapters
+        return replace(
+            now, answers=(), early_answers=(), held_out=held_out, note=note, inside=None, steps=steps
+        )  # fmt: skip
 
     @property
     def readers_key(self) -> str:

@@ -32,9 +32,7 @@ def build(desk: Desk) -> Sequence[Any]:
         view = inside_view(record, layer, int(at) if at.isdigit() else None) if record else None
         if record is None or view is None:
             return gr.skip(), gr.skip()
-        choices = layers_inside(record)
-        value = next(name for words, name in choices if words == view["name"])
-        return gr.update(choices=choices, **moved(value, shown=layer)), view
+        return gr.update(choices=layers_inside(record), **moved(view["layer"], shown=layer)), view
 
     gr.on([seen.change, layer.input], show, [run, layer, seen], [layer, figure], **LATEST_ONLY)
     return [seen]
