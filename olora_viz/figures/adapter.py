@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from olora_viz.machine.tables import plain
 from olora_viz.machine.wording import number
 from olora_viz.measures.factors import Factors, Inside, factors, inside, learned
 from olora_viz.races.race import Race
-from olora_viz.races.step import Step
+from olora_viz.races.step import latest_factors
 
 CELL = 2.0
 """Pixels of the height of a row of numbers."""
@@ -74,12 +74,6 @@ def plot_adapter(source: Any, layer: str | None = None, *, step: int | None = No
         figure["layout"]["meta"]["how"] = summary
         drawn.append(figure)
     return drawing(drawn, theme)
-
-
-def latest_factors(steps: Sequence[Step], upto: float | None = None) -> Step | None:
-    """Return the last step with pictures, up to one; None before the first."""
-    seen = (step for step in reversed(steps) if upto is None or step.step <= upto)
-    return next((step for step in seen if step.factors is not None), None)
 
 
 def _pictures(source: Any, step: int | None) -> tuple[Inside, Factors, int]:

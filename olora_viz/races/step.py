@@ -398,3 +398,9 @@ def results_html(
     start = ("base model", "", nats(base["loss"]), percent(base["accuracy"]), "")
     head = ["", "training loss", f"held-out loss at step {at}, nats", "held-out accuracy", "status"]
     return table(head, [start, *rows], caption)
+
+
+def latest_factors(steps: Sequence[Step], upto: float | None = None) -> Step | None:
+    """Return the last step with pictures, up to one; None before the first."""
+    seen = (step for step in reversed(steps) if upto is None or step.step <= upto)
+    return next((step for step in seen if step.factors is not None), None)

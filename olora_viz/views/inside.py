@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from olora_viz.background.record import RaceRecord
-from olora_viz.figures.adapter import latest_factors
 from olora_viz.figures.layers import layer_words
 from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.races.step import latest_factors
 from olora_viz.views import html as fragments
 
 

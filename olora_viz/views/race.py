@@ -26,7 +26,6 @@ from olora_viz.background.record import (
     news,
     start_of,
 )
-from olora_viz.figures.adapter import latest_factors
 from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.race import (
@@ -41,7 +40,7 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import Recording
 from olora_viz.machine.wording import Sentence, about, seconds
 from olora_viz.measures.catalogue import MEASURES
-from olora_viz.races.step import STOPPED, Step, with_best_results
+from olora_viz.races.step import STOPPED, Step, latest_factors, with_best_results
 from olora_viz.studies import story
 from olora_viz.studies.contest import Metric, SeedGroup, latest_drift, latest_examples, metric_of, seed_groups
 from olora_viz.studies.ranking import Place, group_places, lanes_in_order, put_first, standings
