@@ -395,8 +395,8 @@ def accuracy_figure(
     data = curves.bands(of_lanes, x=at) + [
         line(style, share[:, k], 2.4, marks=6, x=at, hovertemplate="%{y:.0%}") for k, style in enumerate(styles)
     ]
-    count = f", {counted(held_out.examples, 'held-out example')}" if held_out else ""
-    unit = f"share of {what}{count}{curves.band_words}"
+    count = counted(held_out.examples, "held-out example") if held_out else f"share of {what}"
+    unit = f"{count}{curves.band_words}"
     guess = held_out.guess if held_out else None
     if held_out and guess is not None:
         dotted = {"color": "@mute", "width": 1.2, "dash": "dot"}

@@ -119,10 +119,10 @@ MARKED = (
 _KNOWN = {term.word.lower(): term.word for term in GLOSSARY}
 _WORDS = "|".join(map(re.escape, sorted(MARKED, key=len, reverse=True)))
 _FOUND = re.compile(rf"\b({_WORDS})(s?)\b([).,;:]*)", re.IGNORECASE)
-_PARTS = re.compile(r"<(math|a|button|summary|h2|code)\b.*?</\1>|<[^>]+>|[^<]+", re.DOTALL)
+_PARTS = re.compile(r"<(math|a|button|summary|h2|code|strong)\b.*?</\1>|<[^>]+>|[^<]+", re.DOTALL)
 """The parts of HTML: an element in which no term is looked for, a tag, or text."""
 
-_CERTAINTY = re.compile(r'(<span class="certainty [^>]*>)(clear|level|open|one run)\b')
+_CERTAINTY = re.compile(r'(<span class="reason">)(clear|level|open|one run)\b')
 """How sure a verdict is, in its line."""
 
 

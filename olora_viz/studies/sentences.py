@@ -62,14 +62,14 @@ def over(differences: Float[np.ndarray, "k ..."], part: str = "test") -> str:
     return f"{seeds} and {examples}" if len(differences) > 1 else examples
 
 
-def listed(names: Sequence[str]) -> str:
-    """Join names as a sentence does; of many some are named and the others counted.
+def listed(names: Sequence[str], most: int = MOST_NAMED) -> str:
+    """Join names as a sentence does; of more than `most` the first are named and the others counted.
 
     >>> listed(["LoRA", "PiSSA"]), listed(list("ABCDEF"))
     ('LoRA and PiSSA', 'A, B, C and 3 others')
     """
-    few = len(names) <= MOST_NAMED
-    return and_(names if few else [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1} others"])
+    few = len(names) <= most
+    return and_(names if few else [*names[: most - 1], f"{len(names) - most + 1} others"])
 
 
 def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:

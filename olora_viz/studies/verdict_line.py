@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.wording import Sentence, and_
+from olora_viz.machine.wording import Sentence, and_, compact
 from olora_viz.measures.training import Examples
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
-from olora_viz.races.step import with_best_results
+from olora_viz.races.step import Step, with_best_results
 from olora_viz.races.tables import Raced, Source
 from olora_viz.studies.contest import (
     LARGEST,
@@ -33,15 +33,19 @@ from olora_viz.studies.other_metric import by_loss_too
 from olora_viz.studies.sentences import (
     VERDICT_KINDS,
     Basis,
+    Statement,
     at_same_rates,
     few,
     leading,
+    listed,
     relation,
+    scarce,
     setting_of,
     statement_of,
     turned,
 )
-from olora_viz.studies.statistics import AHEAD, BEHIND, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
+from olora_viz.studies.statistics import AHEAD, BEHIND, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED, Interval
+from olora_viz.studies.story import steps_before_lora
 from olora_viz.tasks.evaluation import HeldOut
 
 CLEAR, STILL_OPEN, ONE_RUN = "clear", "open", "one run"
@@ -53,17 +57,19 @@ MOST_FIELDS = 6
 MANY_SEEDS = 5
 """With so many seeds, more are not the first thing to try."""
 
-REPR_CHARACTERS = 60
-"""Characters of the sentence in the representation."""
+MOST_WORDS = 15
+"""Words of a headline, at most."""
 
 
 @dataclass(frozen=True, repr=False)
 class VerdictLine:
-    """Who leads, by what and how sure; as a string, the whole of it.
+    """Who leads, by what and how sure: a headline with its tag; as a string, the whole of it.
 
     Examples:
         >>> import olora_viz as ov
         >>> line = ov.verdict(ov.load_recording("fair-rates"))
+        >>> line.headline, line.tag
+        ('?', '?')
         >>> line.certainty, line.metric, line.leader or "no leader"
         ('open', 'accuracy', 'no leader')
         >>> print(line)  # doctest: +NORMALIZE_WHITESPACE
@@ -73,6 +79,11 @@ class VerdictLine:
         from 3e-4 to 3e-2.
     """
 
+    headline: str
+    """Who leads whom, by how many steps if that is known, and at which rates, in at most `MOST_WORDS` words."""
+    tag: str
+    """How sure the headline is: ``clear``; ``3 seeds: likely``; ``3 seeds: could be luck``; ``the same``; ``too small
+    to matter``; ``not learned yet``."""
     sentences: tuple[Sentence, ...]
     """Each start at its best rate; then what qualifies it, and the main two at shared rates. First of all, if so, that
     no lane has learned the task."""
@@ -96,16 +107,15 @@ class VerdictLine:
         return " ".join(map(str, self.sentences))
 
     def __repr__(self) -> str:
-        """Return the certainty and the beginning of the sentences."""
-        text = str(self)
-        short = text if len(text) <= REPR_CHARACTERS else f"{text[:REPR_CHARACTERS].rsplit(' ', 1)[0]} …"
-        return f"<Verdict, {self.certainty}: {short}>"
+        """Return the tag and the headline."""
+        return f"<Verdict, {self.tag}: {self.headline}>"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
         basis = self.basis
         return {
-            "sentence": str(self), "certainty": self.certainty, "leader": self.leader or None,
+            "headline": self.headline, "tag": self.tag, "sentence": str(self), "certainty": self.certainty,
+            "leader": self.leader or None,
             "metric": self.metric, "seeds": basis.seeds, "examples": basis.examples, "dtype": basis.dtype,
         }  # fmt: skip
 
@@ -171,6 +181,7 @@ def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLin
     return verdict_line(
         raced.lanes, latest_examples(steps), plain_text=raced.plain_text, ended=raced.ended,
         held_out=raced.held_out, drift=latest_drift(steps), dtype=raced.config.dtype_on(raced.device),
+        steps=steps, start_loss=raced.start_loss,
     )  # fmt: skip
 
 
@@ -183,6 +194,8 @@ def verdict_line(
     held_out: HeldOut | None = None,
     drift: np.ndarray | None = None,
     dtype: str = "float32",
+    steps: Sequence[Step] = (),
+    start_loss: float | None = None,
 ) -> VerdictLine | None:
     """Return the verdict on a race so far; None before the first evaluation by example.
 
@@ -193,6 +206,8 @@ def verdict_line(
         drift: of the lanes (K,), see `olora_viz.measures.forgetting`; None where it was not measured. It gives the
             first sentence a last clause, once the race has ended, and never decides who leads.
         dtype: of the frozen base.
+        steps, start_loss: of the race, and the base model's held-out loss, nats: at one rate they tell who learned
+            sooner, once the race has ended.
     """
     if examples is None:
         return None
@@ -202,22 +217,33 @@ def verdict_line(
     if len(fields) > 1:
         line = _over_settings(contests, fields[0].roles, lanes, metric)
     else:
-        moved = drift if ended else None
-        line = _of_contest(contests[0], examples, metric, moved) if contests and len(contests[0].names) > 1 else None
+        line = None
+        if contests and len(contests[0].names) > 1:
+            sooner = steps_before_lora(contests[0], lanes, steps, start_loss) if ended else {}
+            line = _of_contest(contests[0], examples, metric, drift if ended else None, sooner)
     if line is None:
         return None
     line = replace(line, basis=replace(line.basis, dtype=dtype))
     if metric.unlearned is None:
         return line
     sentences = (metric.unlearned, *line.sentences)
-    return replace(line, sentences=sentences, certainty=_at_most_open(line.certainty), unlearned=True)
+    headline = f"{'No' if ended else 'So far no'} lane has learned the task: train for more steps."
+    return replace(
+        line, headline=headline, tag="not learned yet", sentences=sentences, certainty=_at_most_open(line.certainty),
+        unlearned=True,
+    )  # fmt: skip
 
 
-def _of_contest(contest: Contest, examples: Examples, metric: Metric, drift: np.ndarray | None) -> VerdictLine:
+def _of_contest(
+    contest: Contest, examples: Examples, metric: Metric, drift: np.ndarray | None, earlier: Mapping[str, Interval]
+) -> VerdictLine:
     """Return the verdict of a contest; starts that are out of the race are named."""
     first = leading(contest)
     drifts = "" if drift is None else _drifts(contest, drift)
     sentences = [Sentence(f"{first.lead}:", f"{first.scores}{drifts}."), *turned(contest), *few(contest)]
+    sooner = {label_of(start): gap for start, gap in earlier.items()}
+    if sooner:
+        sentences.append(Sentence("", _sooner_words(sooner)))
     incomplete = {*contest.narrower, *contest.at_end(LARGEST), *contest.at_end(LOWEST)}
     # Those that trail and may do better at rates not tried.
     doubtful = [
@@ -235,11 +261,93 @@ def _of_contest(contest: Contest, examples: Examples, metric: Metric, drift: np.
     if out:
         sentences.append(Sentence("", f"{and_(out)} {'are' if len(out) > 1 else 'is'} out of the race."))
     certainty = _certainty(first.kinds, first.basis)
+    certainty = _at_most_open(certainty) if doubtful else certainty
     leader = contest.contenders[0].lane.init if contest.field and AHEAD in first.kinds else ""
+    at_one_rate = bool(contest.field and contest.field.at_one_rate)
     return VerdictLine(
-        tuple(sentences), _at_most_open(certainty) if doubtful else certainty, first.basis, metric.name, leader,
-        higher=bool(contest.at_end(LARGEST)), compared=(_compared(contest),),
+        _headline(contest, first, sooner), _tag([*[AHEAD] * len(sooner), *first.kinds], certainty, first),
+        tuple(sentences), certainty, first.basis, metric.name, leader,
+        higher=bool(contest.at_end(LARGEST) or (at_one_rate and (leader or sooner))),
+        compared=(_compared(contest),),
     )  # fmt: skip
+
+
+def _sides(contest: Contest, first: Statement) -> tuple[list[int], list[int]]:
+    """Return the places of those that are ahead of all that trail, and of those that the first one is ahead of."""
+    trailing = [place for place, kind in enumerate(first.kinds, 1) if kind == AHEAD]
+    ahead = [
+        place
+        for place in range(len(contest.names))
+        if place not in trailing and all(contest.pairs[place, other].in_these_runs == AHEAD for other in trailing)
+    ]
+    return ahead if trailing else [], trailing
+
+
+def _sooner_words(sooner: Mapping[str, Interval]) -> str:
+    """Say how many steps sooner each start was, with the interval over seeds."""
+    (start, gap), *others = sooner.items()
+    first = f"{start} takes {gap.mean:.0f} steps fewer than LoRA ({gap.low:.0f} to {gap.high:.0f})"
+    more = [f"{start} {gap.mean:.0f} ({gap.low:.0f} to {gap.high:.0f})" for start, gap in others]
+    return f"To the loss that both reach, {and_([first, *more])}: means over seeds and 95% intervals."
+
+
+def _headline(contest: Contest, first: Statement, sooner: Mapping[str, Interval]) -> str:
+    """Return who leads whom in at most `MOST_WORDS` words: the longest of some sentences that is short enough."""
+    names = [name.partition(" (")[0] for name in contest.names]
+    field, rate = contest.field, ""
+    if field and field.at_one_rate:
+        rate = f" at rate {compact(field.contenders[0].lane.lr)}"
+    elif field and field.has_rates:
+        rate = ", each at its best rate"
+    ahead, trailing = _sides(contest, first)
+    if sooner:
+        steps = sorted({round(gap.mean) for gap in sooner.values()})
+        learn = (
+            f"learn{'s' * (len(sooner) < 2)} {' to '.join(map(str, steps[:1] + steps[1:][-1:]))} steps earlier than"
+        )
+        said = [f"{listed(list(sooner), most)} {learn} LoRA{at}." for at in (rate, "") for most in (3, 2)]
+    elif trailing:
+        are = (
+            "did better in this run than"
+            if first.basis.seeds == 1
+            else f"{'are' if len(ahead) > 1 else 'is'} ahead of"
+        )
+        said = [
+            f"{listed([names[i] for i in ahead], most)} {are} {listed([names[i] for i in trailing], most)}{at}."
+            for at in (rate, "")
+            for most in (3, 2)
+        ]
+        said.append(f"{names[0]} leads.")
+    elif UNDECIDED in first.kinds or first.basis.examples < LEAST_EXAMPLES:
+        scores = [f"{name} {value}" for name, value in zip(names, first.written, strict=True)]
+        unit = "right" if first.shares else "nats"
+        said = [f"{', '.join(scores[:most])} {unit}: too few {scarce(first.basis)} to tell." for most in (3, 2)]
+        said.append(f"Too few {scarce(first.basis)} to tell who leads.")
+    else:
+        said = [f"{listed(names, most)} end level{at}." for at in (rate, "") for most in (4, 3, 2)]
+        said.append("All end level.")
+    return next(each for each in said if len(each.split()) <= MOST_WORDS)
+
+
+def _tag(kinds: Collection[str], certainty: str, *statements: Statement) -> str:
+    """Return how sure a headline is, see `VerdictLine.tag`.
+
+    Args:
+        kinds: of all that it may say.
+        certainty: see `VerdictLine.certainty`.
+        statements: that it rests on.
+    """
+    basis = min((each.basis for each in statements), key=lambda basis: basis.seeds)
+    seeds = "one seed" if basis.seeds == 1 else f"{basis.seeds} seeds"
+    if certainty == CLEAR and basis.seeds >= MANY_SEEDS:
+        return CLEAR
+    if basis.seeds > 1 and {AHEAD, BEHIND} & set(kinds):
+        return f"{seeds}: likely"
+    if certainty != LEVEL:
+        return f"{seeds}: could be luck"
+    pairs = [pair for statement in statements for pair in statement.comparisons]
+    apart = any(pair.in_these_runs == LEVEL and pair.low * pair.high > 0 for pair in pairs)
+    return "too small to matter" if apart else "the same"
 
 
 def _drifts(contest: Contest, drift: np.ndarray) -> str:
@@ -279,24 +387,29 @@ def _over_settings(
     """Return with which settings, such as ranks, the main start leads the other one."""
     hero, rival = roles
     kinds: dict[str, list[str]] = {}
-    bases: list[Basis] = []
+    statements: list[Statement] = []
     for contest in contests:
         places = contest.places
         if contest.field and contest.field.roles == roles and {hero, rival} <= places.keys():
             statement = statement_of(contest, places[hero], places[rival])
-            bases.append(statement.basis)
+            statements.append(statement)
             kinds.setdefault(statement.kinds[0], []).append(and_(setting_of(contest.field, lanes)))
-    if not bases:
+    if not statements:
         return None
-    basis = replace(bases[0], seeds=min(each.seeds for each in bases))
+    basis = replace(statements[0].basis, seeds=min(each.basis.seeds for each in statements))
     order = [kind for kind in VERDICT_KINDS if kind in kinds]
     first, *more = [f"{relation(kind, label_of(rival), basis)} at {and_(kinds[kind])}" for kind in order]
     rest = "".join(f"; it {part}" for part in more)
     leader = {AHEAD: hero, BEHIND: rival}.get(order[0], "") if len(order) == 1 else ""
     sentences = [Sentence(f"{label_of(hero)} {first}{rest}."), *few(contests[0])]
     sentences += [Sentence("", metric.why)] if metric.why and not metric.unlearned else []
+    certainty = _certainty(kinds, basis)
+    most = max(kinds, key=lambda kind: len(kinds[kind]))
+    settings, each = sum(map(len, kinds.values())), len(kinds[most])
+    of_all = f"in {each} of {settings} settings" if each < settings else f"in all {settings} settings"
     return VerdictLine(
-        tuple(sentences), _certainty(kinds, basis), basis, metric.name, leader=leader,
+        f"{label_of(hero)} {relation(most, label_of(rival), basis)} {of_all}.",
+        _tag(list(kinds), certainty, *statements), tuple(sentences), certainty, basis, metric.name, leader=leader,
         compared=tuple(map(_compared, contests)),
     )  # fmt: skip
 

@@ -9,7 +9,9 @@ from olora_viz.background.record import RaceRecord
 from olora_viz.figures.layers import layer_words
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.races.step import latest_factors
+from olora_viz.studies.contest import seed_groups
 from olora_viz.views import html as fragments
+from olora_viz.views.results import group_styles
 
 
 def layers_inside(record: RaceRecord) -> list[tuple[str, str]]:
@@ -31,13 +33,17 @@ def inside_view(record: RaceRecord, layer: object = None, step: float | None = N
     at = latest_factors(record.steps, step)
     moved = at.factors if at else None
     lanes, several = [], len({lane.r for lane in record.config.lanes}) > 1
-    for lane, style, label in zip(record.config.lanes, record.styles, record.config.labels, strict=True):
+    groups = seed_groups(record.config.lanes)
+    styles = {
+        k: style for group, style in zip(groups, group_styles(groups, record.styles), strict=True) for k in group.lanes
+    }
+    for k, (lane, label) in enumerate(zip(record.config.lanes, record.config.labels, strict=True)):
         start = inside.start.of.get(label, {}).get(name)
         if start is None:
             continue
         now = moved.of.get(label, {}).get(name) if moved else None
         lanes.append({
-            "mark": fragments.mark(style), "label": label_of(lane.init) + f", rank {lane.r}" * several,
+            "mark": fragments.mark(styles[k]), "label": label_of(lane.init) + f", rank {lane.r}" * several,
             "init": lane.init, "summary": INITIALIZERS[lane.init].summary if lane.init in INITIALIZERS else "",
             "scaling": lane.scale, "A0": asdict(start.A), "B0": asdict(start.B),
             "A": asdict(now.A) if now else None, "B": asdict(now.B) if now else None,

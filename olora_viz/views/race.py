@@ -232,8 +232,7 @@ class RaceView:
         if examples is not None and self.state not in (STOPPED, FAILED):
             compared = bets.contest_at(question, lanes, examples, by_loss=self.metric.by_loss)
         ended = None if compared is None else bets.scores(question, compared, self.metric.why)
-        start, _ = start_of(self.race)
-        reached = story.steps_to_reach(lanes, self._judged, start, question.rate)
+        reached = story.steps_to_reach(lanes, self._judged, start_of(self.race)[0], question.rate)
         reach = next((each for each in reached if each.curve.lane.init == question.chaser), None)
         return bets.bets(self.name, bets.BET_ENDED, question, labels, ended, reach, recorded=self.recorded)
 
@@ -251,6 +250,7 @@ class RaceView:
         return verdict_line(
             config.lanes, latest_examples(judged), drift=latest_drift(judged),
             dtype=config.dtype_on(self.race.device), **self._known,
+            steps=judged, start_loss=start_of(self.race)[0],
         )  # fmt: skip
 
     @property

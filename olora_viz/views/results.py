@@ -143,23 +143,45 @@ def verdict_html(verdict: VerdictLine, keep_best: bool, next_step: str = "") -> 
         sentences.append(Sentence("Each lane counts at its lowest held-out loss:", flattered))
     chosen = f"; the rates were chosen on the other {verdict.basis.chosen_on}" * bool(verdict.basis.chosen_on)
     sure = Markup(
-        '<span class="certainty {}" title="by 95% intervals that allow for the number of comparisons{}">{}</span>'
-    ).format(verdict.certainty.replace(" ", "-"), chosen, verdict.reason)
-    return _line(sentences, sure, verdict.leader, next_step)
+        '<strong class="certainty {}" title="by 95% intervals that allow for the number of comparisons{}">{}</strong>'
+    ).format(verdict.certainty.replace(" ", "-"), chosen, verdict.tag)
+    asks = f"{QUESTIONS[next_step]} " if next_step else ""
+    below = Markup('{}<button type="button" class="as-link why-button" aria-expanded="false">{}</button>').format(
+        asks, "why, and how sure"
+    )
+    reason = Markup(' <span class="reason">{}</span>').format(verdict.reason)
+    return _line(verdict.headline, below, sentences, reason, sure, verdict.leader, next_step)
 
 
-def _line(sentences: Sequence[Sentence], sure: Markup | str = "", leader: str = "", next_step: str = "") -> Markup:
-    first, *more = sentences
-    words = Markup("<b>{}</b> {}").format(unbroken(first.lead), unbroken(first.rest))
-    words += Markup("").join(Markup(" <span>{}</span>").format(unbroken(str(sentence))) for sentence in more)
+QUESTIONS = {"rates": "Is it the start, or only the rate?", "seeds": "Is it the start, or luck?", "steps": ""}
+"""What the line asks beside the button of each of the `NEXT_STEPS`."""
+
+
+def _line(
+    headline: str,
+    below: Markup | str = "",
+    sentences: Sequence[Sentence] = (),
+    reason: Markup | str = "",
+    sure: Markup | str = "",
+    leader: str = "",
+    next_step: str = "",
+) -> Markup:
+    words = Markup(" ").join(
+        Markup("<span><b>{}</b> {}</span>").format(unbroken(each.lead), unbroken(each.rest)) for each in sentences
+    )
+    why = Markup('<p class="why">{}{}</p>').format(words, reason) if sentences else ""
     color = Markup(' style="--lane:var(--{})"').format(leader) if leader else ""
-    line = Markup('<div class="verdict" data-next="{}"{}><p role="status">{}</p>{}</div>')
-    return line.format(next_step, color, words, sure)
+    line = Markup(
+        '<div class="verdict" data-next="{}"{}><p role="status"><strong>{}</strong></p>{}'
+        '<p class="below">{}</p>{}</div>'
+    )
+    return line.format(next_step, color, unbroken(headline), sure, below, why)
 
 
 def without_verdict(race: RaceRecord, styles: Sequence[LaneStyle], places: Sequence[Place]) -> Markup:
     """Return what the line says while there are no results, or nothing to compare, of groups of lanes."""
-    return _line([_without(race, styles, places)])
+    sentence = _without(race, styles, places)
+    return _line(sentence.lead, sentence.rest)
 
 
 def _without(race: RaceRecord, styles: Sequence[LaneStyle], places: Sequence[Place]) -> Sentence:

@@ -51,6 +51,7 @@ from olora_viz.web.race.controls import (
     make_buttons,
     make_estimate,
     make_line,
+    menu_button,
     pulse,
     share_button,
     show_run_button,
@@ -67,6 +68,7 @@ PAGE_STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css", WEB / "race" / "more_settings.css",
     WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "classroom" / "classroom.css", WEB / "learn.css",
     WEB / "parts" / "guide.css", WEB / "hands" / "hands.css", HERE / "lane_table.css", HERE / "adapter.css",
+    WEB / "race" / "first.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 
@@ -124,6 +126,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None, lab: spectrum.
             )
             class_button()
             help_button()
+            menu_button()
         desk, controls, lesson_card = _set_up_pages(demo, bar, jobs, limits)
         spectrum.build(demo, limits, lab or spectrum.lab_of(()))
         learn.build(demo, lesson_card, desk, controls)

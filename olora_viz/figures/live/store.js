@@ -6,6 +6,7 @@ const opened = () => ({
   tab: "", // the open one of the page Race
   hide: "", // the names of what the address hides, with spaces between them
   class: false, // whether class mode is on
+  workbench: false, // whether the page Race is laid out as the workbench, with all its cards
   run: "", // the race in view; empty without one
   question: "", // the key of what the card of the bet asks, or has asked; empty for nothing
   finished: /** @type {string[]} */ ([]), // the lessons that were finished on this page

@@ -47,11 +47,11 @@ RECORDINGS: dict[str, RecordingSetUp] = {
     "first": RecordingSetUp(
         title="Happy or sad?",
         sentence="A tiny language model of 0.85 million parameters learns to tell whether somebody was happy or sad "
-        "about something. Plain LoRA and OLoRA at two learning rates each, and PiSSA at one, from three seeds each. "
-        "Compare each start at its best rate; then see what one shared rate alone would have shown.",
+        "about something. Plain LoRA, OLoRA and PiSSA at one learning rate, from three seeds each. Which is first? "
+        "And is it the start, or only the rate? Race them at higher rates too.",
         config=replace(
             RaceConfig(), device="cpu", dtype="float32", keep=NONE,
-            spectra_every=60, gradients_every=60, factors_every=20,
+            spectra_every=60, gradients_every=60, factors_every=10,
         ),
         every_block=3,
     ),

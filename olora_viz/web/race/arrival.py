@@ -49,7 +49,7 @@ HIDEABLE = {
 LONGEST_QUERY = 8192
 """The longest query, in characters: 64 lanes fit."""
 
-ONCE = (*IN_QUERY, "start", "hide", "lesson", "guide", "at", "class", "projector")
+ONCE = (*IN_QUERY, "start", "hide", "lesson", "guide", "at", "class", "projector", "view")
 """All names that may occur only once."""
 
 

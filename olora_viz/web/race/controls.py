@@ -228,3 +228,12 @@ def class_button() -> gr.HTML:
         elem_id="class-part",
         script="race/class_mode.js",
     )
+
+
+def menu_button() -> gr.HTML:
+    """Make the button that shows those of the bar that the first screen has put away; see view.js."""
+    return element(
+        '<button type="button" class="quiet" id="menu-button" aria-expanded="false" title="More buttons" '
+        'aria-label="More buttons">⋯</button>',
+        elem_id="menu",
+    )

@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.learn.terms import term
 from olora_viz.views.inside import inside_view, layers_inside
 from olora_viz.web.parts.card import LATEST_ONLY, Card, Desk, element, moved
 
@@ -17,8 +16,8 @@ def build(desk: Desk) -> Sequence[Any]:
     jobs, run = desk.jobs, desk.run
     with gr.Row(elem_classes="head"):
         element(
-            f'<h2>Inside the adapter <span class="hint">{term("adapter", "B and A")} are all that trains; blue is '
-            "below zero, red above. Point at a row of A or a column of B.</span></h2>"
+            '<h2>Inside the adapter <span class="hint" title="Point at a row of A or a column of B: what they add to '
+            'ΔW is drawn alone.">B and A train; blue is below zero, red above</span></h2>'
         )
         layer = gr.Dropdown(
             [], label="Layer", container=False, min_width=130, scale=0, filterable=False, elem_id="adapter-layer"

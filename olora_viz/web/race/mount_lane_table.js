@@ -1,9 +1,10 @@
-// Mounts the table of lanes in its component.
+// Mounts the table of lanes in its component, and the same lanes in a line.
 //
 // Gradio runs this with `element`, `props`, `server` and `watch`; props.value is the list of
 // rows.
 /** @import { Row } from "../../figures/live/lane_table.js" */
 
+import { mount as mountLine } from "../../figures/live/lane_line.js";
 import { load } from "../../figures/live/gradio/serving.js";
 
 /** The glossary's terms behind the heads of the columns, see terms.js. */
@@ -26,8 +27,22 @@ load(files.module).then(({ mount }) => {
     seen: (rows) => server.seen(rows),
     /** @param {Row[]} rows */
     changed: (rows) => {
+      line.replace(rows);
       props.value = rows;
     },
   });
-  watch("value", () => table.replace(props.value));
+  const line = mountLine(element.querySelector(".lane-line"), {
+    rows: props.value,
+    starts: props.starts,
+    meanings: props.meanings,
+    /** @param {Row[]} rows */
+    changed: (rows) => {
+      table.replace(rows);
+      props.value = rows;
+    },
+  });
+  watch("value", () => {
+    table.replace(props.value);
+    line.replace(props.value);
+  });
 });

@@ -153,7 +153,7 @@ def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTM
     return element(
         value=rows_of(lanes),
         elem_id=elem_id,
-        html_template='<div class="lane-table"></div>',
+        html_template='<div class="lane-line"></div><div class="lane-table"></div>',
         js_on_load=script(Path(__file__).parent / "mount_lane_table.js", module=installed(HERE / "lane_table.js")),
         server_functions=[seen],
         starts={name: label_of(name) for name in INITIALIZERS},
@@ -247,14 +247,29 @@ class SetUpCards(NamedTuple):
     presets: Sequence[gr.Button]
 
 
+def in_sentence(words: str) -> None:
+    """Make words between controls, of the sentence that they are on the first screen."""
+    element(words, elem_classes="in-sentence")
+
+
+def view_button() -> None:
+    """Make the button that leads from the first screen to the workbench, and back."""
+    element(
+        '<button type="button" class="as-link" id="view-button">more</button>', script="race/view.js", elem_id="view"
+    )
+
+
 def build(desk: Desk, first: SetUp) -> SetUpCards:
     """Build the cards with their initial values."""
     limits = desk.limits
     with gr.Column(elem_classes="card", elem_id="setup-card"):
         element('<h2 class="else-decide">Set-up</h2><h2 class="decide-only">1 · Your data</h2>')
+        view_button()
+        in_sentence("Teach")
         model = gr.Dropdown(
             model_choices(limits.models), value=first.model, label="Model", filterable=False, elem_id="setup-model",
         )  # fmt: skip
+        in_sentence("to finish")
         task = gr.Dropdown(task_choices(), value=first.task, label="Task", filterable=False, elem_id="setup-task")
         sample = element(task_sample(TASKS[first.task]), elem_id="setup-sample")
         own = bring(limits)
@@ -268,6 +283,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
         own_text = bring_text(limits)
     with gr.Column(elem_classes="card", elem_id="lanes-card"):
         element(f"<h2>{term('lane', 'Lanes')}</h2>")
+        in_sentence("starting from")
         lanes = lane_table(limits, first.lanes, elem_id="lanes")
         element(
             '<p class="hint">A row is raced from each of its seeds. Lanes with the same seed see the same batches.</p>'
