@@ -97,6 +97,8 @@ class VerdictLine:
     """The initialization that leads; empty if none does."""
     higher: bool = False
     """Whether the best rate is the highest that was tried."""
+    at_one_rate: bool = False
+    """Whether the starts were compared at one rate alone."""
     unlearned: bool = False
     """Whether no lane has learned the task, which the first sentence then says."""
     compared: tuple[tuple[int, ...], ...] = ()
@@ -131,6 +133,13 @@ class VerdictLine:
         if self.higher:
             return "rates"
         return "seeds" if self.certainty == STILL_OPEN and self.basis.seeds < MANY_SEEDS else ""
+
+    @property
+    def question(self) -> str:
+        """What the next step would answer; may be empty."""
+        if self.next_step == "rates":
+            return "Is it the start, or only the rate?" if self.at_one_rate else "Is a higher rate better still?"
+        return "Is it the start, or luck?" if self.next_step == "seeds" else ""
 
     @property
     def reason(self) -> str:
@@ -227,7 +236,7 @@ def verdict_line(
     if metric.unlearned is None:
         return line
     sentences = (metric.unlearned, *line.sentences)
-    headline = f"{'No' if ended else 'So far no'} lane has learned the task: train for more steps."
+    headline = f"{metric.unlearned.lead.removesuffix(':')}: train for more steps."
     return replace(
         line, headline=headline, tag="not learned yet", sentences=sentences, certainty=_at_most_open(line.certainty),
         unlearned=True,
@@ -268,6 +277,7 @@ def _of_contest(
         _headline(contest, first, sooner), _tag([*[AHEAD] * len(sooner), *first.kinds], certainty, first),
         tuple(sentences), certainty, first.basis, metric.name, leader,
         higher=bool(contest.at_end(LARGEST) or (at_one_rate and (leader or sooner))),
+        at_one_rate=at_one_rate,
         compared=(_compared(contest),),
     )  # fmt: skip
 

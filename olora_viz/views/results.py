@@ -145,16 +145,11 @@ def verdict_html(verdict: VerdictLine, keep_best: bool, next_step: str = "") -> 
     sure = Markup(
         '<strong class="certainty {}" title="by 95% intervals that allow for the number of comparisons{}">{}</strong>'
     ).format(verdict.certainty.replace(" ", "-"), chosen, verdict.tag)
-    asks = f"{QUESTIONS[next_step]} " if next_step else ""
-    below = Markup('{}<button type="button" class="as-link why-button" aria-expanded="false">{}</button>').format(
-        asks, "why, and how sure"
+    below = Markup('{} <button type="button" class="as-link why-button" aria-expanded="false">{}</button>').format(
+        verdict.question if next_step else "", "why, and how sure"
     )
     reason = Markup(' <span class="reason">{}</span>').format(verdict.reason)
     return _line(verdict.headline, below, sentences, reason, sure, verdict.leader, next_step)
-
-
-QUESTIONS = {"rates": "Is it the start, or only the rate?", "seeds": "Is it the start, or luck?", "steps": ""}
-"""What the line asks beside the button of each of the `NEXT_STEPS`."""
 
 
 def _line(
@@ -172,8 +167,8 @@ def _line(
     why = Markup('<p class="why">{}{}</p>').format(words, reason) if sentences else ""
     color = Markup(' style="--lane:var(--{})"').format(leader) if leader else ""
     line = Markup(
-        '<div class="verdict" data-next="{}"{}><p role="status"><strong>{}</strong></p>{}'
-        '<p class="below">{}</p>{}</div>'
+        '<div class="verdict" data-next="{}"{}><p role="status"><strong>{}</strong></p> {}'
+        ' <p class="below">{}</p> {}</div>'
     )
     return line.format(next_step, color, unbroken(headline), sure, below, why)
 

@@ -168,7 +168,9 @@ def address(tmp_path_factory: pytest.TempPathFactory, first_command: Path) -> It
         yield server.url
 
 
-SET_UP = "?view=workbench&steps=100&batch=4&eval_size=8&keep=none&lane=lora:lr=1e-3&lane=olora:lr=3e-3&lane=pissa:lr=1e-3"
+SET_UP = (
+    "?view=workbench&steps=100&batch=4&eval_size=8&keep=none&lane=lora:lr=1e-3&lane=olora:lr=3e-3&lane=pissa:lr=1e-3"
+)
 """Three lanes, and few examples: the page's own first set-up has fifteen lanes and more of everything, and most of the
 processor's time of a test would go into its race and its curves."""
 

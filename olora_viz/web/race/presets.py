@@ -83,7 +83,7 @@ PRESETS = (
     Preset(
         "toolkits", "six toolkits' defaults",
         "Rank, alpha, rate, schedule, dropout, targets, weight decay and clipping as Unsloth, Axolotl, LLaMA-Factory, "
-        "TRL, torchtune and PEFT ship them, beside OLoRA at 3e-3, the best of the first lanes, from three seeds; "
+        "TRL, torchtune and PEFT ship them, beside OLoRA at 3e-3, from three seeds; "
         "batch size, steps and warm-up are the race's. Take a file of yours for the task.",
         (*(f"recipe:{name},seed=0-2" for name in RECIPES), "olora:lr=3e-3,seed=0-2"),
     ),
