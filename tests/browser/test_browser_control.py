@@ -35,7 +35,7 @@ def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(newcomer: Page
     expect(page.locator("#results")).to_contain_text("Ranking at step 60", timeout=30_000)
     link = page.locator("#story .recorded a").get_attribute("href") or ""
     assert "model=glassllm&task=sentiment&steps=60" in link
-    assert link.count("lane=") == 5
+    assert link.count("lane=") == 3
     # It has a card in each of these tabs.
     for name, card in (("Spectra", "#run-spectra"), ("Gradients", "#run-gradients")):
         expect(page.locator(card)).to_be_hidden()

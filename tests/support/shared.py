@@ -171,8 +171,8 @@ def address(tmp_path_factory: pytest.TempPathFactory, first_command: Path) -> It
 SET_UP = (
     "?view=workbench&steps=100&batch=4&eval_size=8&keep=none&lane=lora:lr=1e-3&lane=olora:lr=3e-3&lane=pissa:lr=1e-3"
 )
-"""Three lanes, and few examples: the page's own first set-up has fifteen lanes and more of everything, and most of the
-processor's time of a test would go into its race and its curves."""
+"""The workbench with three lanes, and few examples: the page's own first set-up has nine lanes and more of everything,
+and most of the processor's time of a test would go into its race and its curves."""
 
 
 @contextmanager
@@ -224,9 +224,9 @@ def same_page(browser: Browser, address: str) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def newcomer(browser: Browser, address: str) -> Iterator[Page]:
-    """The first screen of another new visitor, who follows no link; one for a file as well."""
+    """The workbench of another new visitor, with the recorded race; one for a file as well."""
     context = browser.new_context(viewport=SCREEN)
-    with visiting(context, address, "") as visitor:
+    with visiting(context, address, "?view=workbench") as visitor:
         yield visitor
     context.close()
 

@@ -114,11 +114,11 @@ FIRST_GUIDE = Guide(
             "The end alone does not tell who learned faster.",
             "Drag the slider back to the first half of the race.",
             Awaited("step", "a step of the first half", low=0.05, high=0.5),
-            "The verdict and the ranking now speak of the race up to here: who is ahead may change on the way.",
+            "The verdict now speaks of the race up to here: who is ahead may change on the way.",
             where="scrubber-card",
         ),
         GuideStep(
-            "The verdict compares each start at its best rate, and says how sure it is: what is “open” may be luck.",
+            "The verdict says who is ahead, and beside it how sure that is: with few seeds it could be luck.",
             "Open Learn for the lessons, or Decide to find a start for your own data.",
             Awaited("pressed", "Learn or Decide", of="a[href='#learn'], a[href='#decide']"),
             where="verdict-card",

@@ -36,7 +36,7 @@ export const save = (kept) => keep("localStorage", KEY, JSON.stringify(kept));
 /** The guide that this tab plays; a reload goes on with it. */
 export const playing = () => recall("sessionStorage", KEY) ?? "";
 
-/** Opens the tab of a part of the page. @param {string} id */
+/** Opens the tab of a part of the page, and the workbench if only that shows it. @param {string} id */
 export const revealed = (id) => {
   const part = document.getElementById(id);
   const tabs = /** @type {NodeListOf<HTMLElement>} */ (
@@ -44,6 +44,7 @@ export const revealed = (id) => {
   );
   for (const { dataset } of tabs)
     if (part?.closest(`.tab-${dataset.tabName}`)) set({ tab: dataset.tabName });
+  if (part?.closest("[data-first]") && !part.checkVisibility()) set({ workbench: true });
   return part;
 };
 
@@ -56,7 +57,8 @@ const chartsLag = () => {
   const charts = document.querySelectorAll(
     "#race-page :is(#accuracy-figure, #loss-figure) .js-plotly-plot",
   );
-  return [...charts].some((chart) => isPast(/** @type {any} */ (chart).data ?? []));
+  const inView = [...charts].filter((chart) => chart.checkVisibility());
+  return inView.some((chart) => isPast(/** @type {any} */ (chart).data ?? []));
 };
 /** Whether the second question of the bet is in view, and has no answer. */
 const asksWhen = () => {
