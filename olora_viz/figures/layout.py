@@ -382,6 +382,7 @@ def curve_ends(
     log: bool = True,
     highest: bool = False,
     left: Sequence[Sequence[int]] = (),
+    ties: np.ndarray | Sequence[Any] = (),
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return Plotly's annotations and cross marks for curves, see `ends_of`.
 
@@ -389,8 +390,12 @@ def curve_ends(
         styles, numbers, curves, bounds, log, left: see `ends_of`.
         height: of the plot area, in pixels.
         highest: whether the highest curve of an initialization is its best one, or the lowest.
+        ties: the loss of each curve, (1, K): of curves that end at one place, the lowest is named first.
     """
     racing, out, marks = ends_of(styles, numbers, curves, bounds=bounds, log=log, left=left)
+    if len(ties):
+        loss = {style.label: value for style, value in zip(styles, ties[0], strict=True)}
+        racing.sort(key=lambda end: -loss[end.name])
     most = min(height // LABEL_GAP, MOST_NAMED)
     return placed_ends(racing, out, bounds, height, total, most=most, highest=highest), marks
 

@@ -405,9 +405,11 @@ def accuracy_figure(
         data.insert(0, common | level)
         unit += f"; flat: {held_out.guess_words}"
     bounds, height = (-0.02, 1.03), PLOT_HEIGHT["accuracy"]
+    _, losses = _evaluations(steps, "eval_loss", curves.at_start(None))
     labels, crosses = curve_ends(
-        styles, at, share, bounds=bounds, height=height, total=total, log=False, highest=True, left=curves.left
-    )
+        styles, at, share, bounds=bounds, height=height, total=total, log=False, highest=True, left=curves.left,
+        ties=curves.means(losses)[-1:],
+    )  # fmt: skip
     if guess is not None and at and at[-1] < (total or 0):
         labels = [label | {"bgcolor": "@card"} for label in labels]  # over the dotted line
     drawn = layout(

@@ -9,6 +9,7 @@ import {
   written,
 } from "../../olora_viz/figures/live/lane_line.js";
 
+/** @param {string} init @param {string} [lr] @param {object} [more] */
 const row = (init, lr = "1e-3", more = {}) => ({ init, r: 8, alpha: "", lr, seed: "0-2", ...more });
 
 test("one value for all makes lanes that are equal then one", () => {

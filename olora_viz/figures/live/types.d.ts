@@ -102,7 +102,7 @@ export interface Annotation {
   y: number;
   yref?: string;
   yshift?: number;
-  font: { size?: number };
+  font: { size?: number; color?: string };
   opacity?: number;
   visible?: boolean;
   captureevents?: boolean;

@@ -4,6 +4,8 @@
 
 const GAP = 14; // pixels between the centres of two labels of the usual size
 const MARK = 15; // pixels that the mark of a bet takes beside a label
+const FAR = 9; // pixels from the end of its curve, from which on a line leads to a label
+const LINE = 20; // pixels between the two then
 
 /**
  * Return the lane that a label names.
@@ -35,6 +37,8 @@ export function placeLabels(layout, { height, scale, narrow, hidden, bet }) {
     spread(wanted, GAP * scale, 0, height).forEach((place, i) => {
       shown[i].yshift = place - wanted[i];
     });
+    if (kind === "end ")
+      for (const label of shown) if (Math.abs(label.yshift ?? 0) > FAR * scale) lead(label);
     for (const label of labels) {
       const lane = laneOf(label) ?? "";
       if (label.captureevents) named.push(lane);
@@ -52,6 +56,25 @@ export function placeLabels(layout, { height, scale, narrow, hidden, bet }) {
   }
   layout.margin.r += mark;
   return named;
+}
+
+/** Draw a line from the end of a curve to its label. @param {Annotation} label changed in place */
+function lead(label) {
+  const { yshift = 0, font } = label;
+  const line = {
+    showarrow: true,
+    arrowhead: 0,
+    arrowwidth: 1,
+    arrowcolor: font.color,
+    standoff: 4,
+  };
+  Object.assign(label, line, {
+    ax: LINE,
+    ay: -yshift,
+    xshift: 0,
+    yshift: 0,
+    bgcolor: "transparent",
+  });
 }
 
 /**
