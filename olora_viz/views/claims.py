@@ -150,12 +150,13 @@ def row(
     count = f", and {len(every)} finding{'s' * (len(every) != 1)}" if every else ""
     fold = Markup("<p>{}</p>{}").format(typeset(claim.measured), Markup("").join(map(_whole, every)))
     return Markup(
-        '<article class="claim" aria-label="Claim {number}"><span class="verdict {kind}">{verdict}</span>'
-        '<div><p class="sentence"><b>{number}.</b> {sentence}</p><p class="hint">{source}</p>'
-        '<p class="hint">{basis}</p></div>{bars}<p class="hint said">{words}</p>{fold}</article>'
+        '<details class="claim" aria-label="Claim {number}"><summary><span class="verdict {kind}">{verdict}</span>'
+        '<span class="sentence"><b>{number}.</b> {sentence}</span>{badge}</summary><div class="of-claim">'
+        '<div><p class="hint">{source}</p><p class="hint">{basis}</p></div>{bars}<p class="hint said">{words}</p>'
+        "{fold}</div></details>"
     ).format(
         number=claim.number, kind=_kind(verdict), verdict=tag, sentence=typeset(claim.sentence),
-        source=claim.source, basis=_basis(shown, now),
+        badge=_badge(shown, now), source=claim.source, basis=_basis(shown),
         bars=bars(example.finding) if example else Markup('<div class="bars"></div>'),
         words=typeset(_words(shown, example, lacking)) if example and not now else "",
         fold=folded(f"How claim {claim.number} is measured{count}", fold),
@@ -181,21 +182,24 @@ def _kind(verdict: str) -> str:
     return verdict.replace(" ", "-")
 
 
-def _basis(shown: Sequence[ShownFinding], now: bool) -> Markup:
-    """Say whether it is recorded or measured, and on what."""
+def _badge(shown: Sequence[ShownFinding], now: bool) -> Markup:
+    """Say whether it is recorded or measured."""
     if now:
         return Markup('<span class="badge now">measuring</span>')
+    if not shown or shown[0].when:
+        return Markup('<span class="badge">{}</span>').format("recorded" if shown else "not measured yet")
+    return Markup('<span class="badge here">{}</span>').format(shown[0].here)
+
+
+def _basis(shown: Sequence[ShownFinding]) -> str:
+    """Say on what it is recorded or measured."""
     if not shown:
-        return Markup("nothing is recorded yet")
-    first = shown[0]
-    badge = Markup('<span class="badge {}">{}</span> ').format(
-        *(("", "recorded") if first.when else ("here", first.here))
-    )
+        return "nothing is recorded yet"
     where = "; ".join(dict.fromkeys(each.where for each in shown))
     over = dict.fromkeys(
         each.finding.over or counted(each.finding.seeds, "seed") for each in shown if each.finding.seeds
     )
-    return badge + f"{where}{f' · {and_([*over])}' if over else ''}"
+    return f"{where}{f' · {and_([*over])}' if over else ''}"
 
 
 def _words(shown: Sequence[ShownFinding], example: ShownFinding, lacking: ShownFinding | None) -> str:

@@ -108,8 +108,8 @@ def intro(known: RecordedClaims, *, live: bool = True) -> Markup:
     where = f"Recorded on {and_(models)}" if models else "Nothing is recorded yet"
     press = Markup("; press <b>Test on my model</b> to repeat on your own model and data") if live else ""
     return Markup(
-        "<p><b>What the papers say, and what was measured.</b> Each line is a sentence of a paper, the measurement "
-        "that decides it, and a verdict with its numbers. {}{}.</p>"
+        "<p><b>What the papers say, and what was measured.</b> Each line is a sentence of a paper with a verdict; "
+        "it opens to the measurement and its numbers. {}{}.</p>"
     ).format(where, press)
 
 

@@ -1,17 +1,19 @@
-// Keeps a row's fold open when the row is drawn again.
+// Keeps a row's folds open when the row is drawn again.
 //
 // Gradio runs this with `element`, whose content it replaces when the value changes.
-let open = false;
+/** Which of the folds are open, in their order. @type {boolean[]} */
+let open = [];
+
+const folds = () => [...element.querySelectorAll("details")];
 
 element.addEventListener(
   "toggle",
-  (/** @type {Event} */ event) => {
-    if (event.target instanceof HTMLDetailsElement) open = event.target.open;
-  },
+  () => (open = folds().map((fold) => fold.open)),
   true, // the event does not bubble
 );
 
 new MutationObserver(() => {
-  const fold = element.querySelector("details");
-  if (fold && fold.open !== open) fold.open = open;
+  folds().forEach((fold, i) => {
+    if (fold.open !== Boolean(open[i])) fold.open = Boolean(open[i]);
+  });
 }).observe(element, { childList: true, subtree: true });
