@@ -6,6 +6,8 @@ const opened = () => ({
   tab: "", // the open one of the page Race
   hide: "", // the names of what the address hides, with spaces between them
   class: false, // whether class mode is on
+  learner: false, // whether the page is one of a class, and not on its projector
+  follows: false, // whether it shows the race on the teacher's screen
   workbench: false, // whether the page Race is laid out as the workbench, with all its cards
   run: "", // the race in view; empty without one
   question: "", // the key of what the card of the bet asks, or has asked; empty for nothing
@@ -23,7 +25,8 @@ const opened = () => ({
 });
 
 /** What style sheets read of it, as attributes of the document's root. */
-const IN_STYLES = "page tab hide class guideOffered veil veilAnswers rewinds betSeen".split(" ");
+const IN_STYLES =
+  "page tab hide class learner follows guideOffered veil veilAnswers rewinds betSeen".split(" ");
 
 /** @typedef {ReturnType<typeof opened>} PageState */
 /** @typedef {{ state: PageState, changes: EventTarget }} Store */

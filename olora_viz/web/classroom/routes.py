@@ -44,8 +44,8 @@ LOCAL = (
 
 STRIP = f"""
 <section class="card" id="class-strip" aria-label="Class" hidden>
-  <p class="member" hidden>In the class <b class="class-name"></b> your bets (button Bet) and answers are
-    counted, without a name and for {HOURS} hours at most.</p>
+  <p class="member" hidden>In the class <b class="class-name"></b> your bets and answers are counted, without a name
+    and for {HOURS} hours at most. This page follows the race on your teacher's screen.</p>
   <div class="votes">
     <div class="tally"></div>
     <div class="join" hidden>
@@ -99,10 +99,10 @@ def routes(check: Callable[[str], Any], pages: tuple[str, ...]) -> list[Route]:
             member, what = sent.get("member"), sent.get("do")
             if what == "open":
                 link = _link(sent.get("link"), sent.get("page"), check, pages)
-                return JSONResponse({"teacher": rooms.open(name, member, link, visitor)})
+                return JSONResponse({"teacher": rooms.open(name, member, link, visitor, sent.get("run", ""))})
             if what == "vote":
                 of = sent.get("of")
-                return _shown(str(of), rooms.vote(name, member, of, sent.get("choice"), visitor))
+                return JSONResponse(_votes(str(of), rooms.vote(name, member, of, sent.get("choice"), visitor)))
             if what in ("clear", "end"):
                 (rooms.clear if what == "clear" else rooms.end)(name, member)
                 return JSONResponse({})
@@ -111,12 +111,15 @@ def routes(check: Callable[[str], Any], pages: tuple[str, ...]) -> list[Route]:
             return _problem(error)
 
     async def show(request: Request) -> Response:
-        """Show how a class voted, if a page does not know it yet."""
-        of, since = request.query_params.get("of", ""), request.query_params.get("since", "")
+        """Show how a class voted and which race it follows, if a page does not know it yet."""
+        of, since, follows = (request.query_params.get(key, "") for key in ("of", "since", "run"))
+        name = request.path_params["name"]
         try:
-            tally = rooms.tally(request.path_params["name"], of)
-            known = tally.version == since or not of
-            return Response(status_code=204) if known else _shown(of, tally)
+            tally, run = rooms.tally(name, of), rooms.run(name)
+            news = {"run": run} if run != follows else {}
+            if of and tally.version != since:
+                news |= _votes(of, tally)
+            return JSONResponse(news) if news else Response(status_code=204)
         except ValueError as error:
             return _problem(error)
 
@@ -159,8 +162,8 @@ def qr_code(address: str) -> bytes:
     return out.getvalue()
 
 
-def _shown(of: str, tally: Tally) -> Response:
-    return JSONResponse({"version": tally.version, "html": histogram(ballot_of(of), tally.counts)})
+def _votes(of: str, tally: Tally) -> dict[str, str]:
+    return {"version": tally.version, "html": histogram(ballot_of(of), tally.counts)}
 
 
 def _problem(error: ValueError) -> Response:

@@ -3,11 +3,13 @@
 // Gradio runs this with `element`. A page with class=NAME in its address is in the class. In class mode
 // it opens the class, and shows the code and every histogram; else a histogram is shown to whoever has
 // voted on its question.
-import { get, subscribe } from "../../figures/live/store.js";
+import { get, set, subscribe } from "../../figures/live/store.js";
 import { keep, recall } from "../parts/kept.js";
 import { className, forOthers, projects } from "./address.js";
 
 const KEY = "olora-viz-class";
+const FOLLOWED = "olora-viz-class-run"; // the race of the teacher's screen that this tab shows
+const AT_FIRST = 60_000; // ms until the code on a projector is made smaller
 const PROJECTED = 1000; // ms between two looks of a projector
 const OWN = 5000; // of any other page
 const strip = /** @type {HTMLElement} */ (element.querySelector("#class-strip"));
@@ -60,6 +62,36 @@ const question = () => {
   return get("page") === "race" ? get("question") : "";
 };
 
+/** The key of the readers of the race in view; empty without one. */
+const runInView = () =>
+  /** @type {HTMLElement | null} */ (document.querySelector("#show-run-button"))?.dataset.key ?? "";
+
+/** Shows the race on the teacher's screen, once. @param {string} run */
+const followRace = (run) => {
+  keep("sessionStorage", FOLLOWED, run);
+  window.location.assign(`${here}?${new URLSearchParams({ class: name, run })}`);
+};
+
+/** Marks the answers that have turned out right, and says how many gave them. */
+const score = () => {
+  const ended = document.querySelector(
+    `#bet-score .bet-run[data-state=ended][data-key="${CSS.escape(shown.of)}"]`,
+  );
+  let right = 0;
+  let all = 0;
+  for (const bar of /** @type {NodeListOf<HTMLElement>} */ (tally.querySelectorAll("li"))) {
+    const count = Number(bar.querySelector(".count")?.textContent);
+    const isRight = ended?.querySelector(`.right[data-choice="${bar.dataset.choice}"]`) != null;
+    bar.toggleAttribute("data-right", isRight);
+    all += count;
+    if (isRight) right += count;
+  }
+  const words = tally.querySelector(".scored") ?? document.createElement("p");
+  words.className = "scored";
+  words.textContent = ended && all ? `${right} of ${all} bet right.` : "";
+  tally.append(words);
+};
+
 /**
  * @param {string} of the question
  * @param {{ version: string, html: string }} votes
@@ -67,6 +99,7 @@ const question = () => {
 const draw = (of, { version, html }) => {
   shown = { of, version };
   tally.innerHTML = html;
+  score();
 };
 
 const ENDED = "this class has ended, and its votes are gone: reload the page to open it again";
@@ -114,9 +147,10 @@ const send = (message) =>
 const open = async () => {
   const link = forOthers(window.location.search);
   const page = get("page");
-  if (opens === `${link}#${page}`) return;
-  opens = `${link}#${page}`;
-  const answer = await send({ do: "open", link, page });
+  const run = runInView();
+  if (opens === `${link}#${page} ${run}`) return;
+  opens = `${link}#${page} ${run}`;
+  const answer = await send({ do: "open", link, page, run });
   if (answer === undefined) opens = "";
   refused = answer === null;
   isTeacher = answer?.teacher === true;
@@ -149,16 +183,26 @@ const look = async (asks = true) => {
     if (!code.src && opens) code.src = `${here}qr?at=${encodeURIComponent(short)}`;
   }
   const since = shown.of === of ? shown.version : "";
-  const query = new URLSearchParams({ of: sees ? of : "", since });
-  const votes = await ask(`class/${encodeURIComponent(name)}?${query}`);
-  if (votes && of === question()) {
-    draw(of, votes);
+  const run = projecting ? runInView() : (recall("sessionStorage", FOLLOWED) ?? "");
+  const query = new URLSearchParams({ of: sees ? of : "", since, run });
+  const news = await ask(`class/${encodeURIComponent(name)}?${query}`);
+  if (news?.run && !projecting && get("page") === "race") {
+    followRace(news.run);
+  } else if (news?.html && of === question()) {
+    draw(of, news);
     look(false);
   }
+  if (sees) score();
 };
 
 if (name) {
   load();
+  const learns = () => {
+    const learner = !projects(window.location.search);
+    set({ learner, follows: learner && Boolean(recall("sessionStorage", FOLLOWED)) });
+  };
+  learns();
+  subscribe(["class"], learns);
   keepMine();
   for (const place of strip.querySelectorAll(".class-name")) place.textContent = name;
   part(".short").textContent = short.replace(/^https?:\/\//, "");
@@ -188,11 +232,14 @@ if (name) {
   );
   subscribe(["class", "page"], look);
   const fold = part("[data-fold]");
-  fold.addEventListener("click", () => {
-    const folded = strip.toggleAttribute("data-folded");
+  /** @param {boolean} [wanted] */
+  const turn = (wanted) => {
+    const folded = strip.toggleAttribute("data-folded", wanted);
     fold.textContent = folded ? "Larger" : "Smaller";
     fold.setAttribute("aria-expanded", `${!folded}`);
-  });
+  };
+  fold.addEventListener("click", () => turn());
+  setTimeout(() => turn(true), AT_FIRST);
   part("[data-clear]").addEventListener("click", async () => {
     if (await send({ do: "clear" })) await look();
   });

@@ -58,6 +58,7 @@ LONGEST_LINK = 2000
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{2,23}")
 _MEMBER = re.compile(r"[A-Za-z0-9-]{16,40}")
+_RUN = re.compile(r"[A-Za-z0-9_-]{0,64}")
 
 
 class NotOpenError(ValueError):
@@ -119,6 +120,8 @@ class Classroom:
     ends: float
     link: str = ""
     """The query and the page that its short address opens."""
+    run: str = ""
+    """The key of the readers of the race on the teacher's screen; empty without one."""
     members: dict[str, Member] = field(default_factory=dict)
     """By their numbers."""
 
@@ -135,14 +138,15 @@ class Classrooms:
         self._open: dict[str, Classroom] = {}
         self._joined = Rate(NEW_MEMBERS, NEW_MEMBERS, clock)
 
-    def open(self, name: Any, member: Any, link: str = "", owner: Visitor = SERVER) -> bool:
-        """Open a class, or change what its address opens; return whether this browser is its teacher's.
+    def open(self, name: Any, member: Any, link: str = "", owner: Visitor = SERVER, run: Any = "") -> bool:
+        """Open a class, or change what it follows; return whether this browser is its teacher's.
 
         The browser that opens a class is its teacher's; to others an open class stays as it is.
 
         Args:
             link: the query and the page that the class's short address opens.
             owner: who opens it.
+            run: the key of the readers of the race on its screen; empty without one.
 
         Raises:
             ValueError: a value breaks a rule, or there are too many classes, all of them in use.
@@ -150,6 +154,8 @@ class Classrooms:
         name, member = checked_name(name), _checked_member(member)
         if len(link) > LONGEST_LINK:
             raise ValueError(f"the link of a class has at most {LONGEST_LINK:,} characters, not {len(link):,}")
+        if not isinstance(run, str) or not _RUN.fullmatch(run):
+            raise ValueError(f"a class follows a race by the key of its readers, not by {str(run)[:40]!r}")
         self._forget()
         room = self._open.get(name)
         now = self._clock()
@@ -159,7 +165,7 @@ class Classrooms:
             self._open[name] = room
         room.seen = now
         if room.teacher == member:
-            room.link = link
+            room.link, room.run = link, run
         return room.teacher == member
 
     def _make_room(self, new: Classroom) -> None:
@@ -219,6 +225,10 @@ class Classrooms:
     def link(self, name: Any) -> str:
         """Return what the short address of a class opens; NotOpenError if there is no such class."""
         return self._room(name).link
+
+    def run(self, name: Any) -> str:
+        """Return the key of the race that a class follows; NotOpenError if there is no such class."""
+        return self._room(name).run
 
     def end(self, name: Any, member: Any) -> None:
         """End a class, and forget all of it.
@@ -319,12 +329,12 @@ def histogram(ballot: Ballot, counts: Mapping[str, int]) -> Markup:
     """Return the question, a bar for each answer, and the same in words."""
     voted = max(1, sum(counts.values()))
     bar = Markup(
-        '<li><span class="option">{}</span><span class="share"><span style="width:{:.0f}%{}"></span></span>'
-        '<b class="count">{}</b></li>'
+        '<li data-choice="{}"><span class="option">{}</span>'
+        '<span class="share"><span style="width:{:.0f}%{}"></span></span><b class="count">{}</b></li>'
     )
     bars = Markup("").join(
         bar.format(
-            words, 100 * counts.get(name, 0) / voted,
+            name, words, 100 * counts.get(name, 0) / voted,
             "" if ballot.once or name == NO_LEADER else f";--bar:var(--{name})", counts.get(name, 0),
         )
         for name, words in ballot.options.items()

@@ -8,6 +8,7 @@ import { copies } from "../parts/copy_button.js";
 const button = element.querySelector("button");
 const show = () => {
   button.hidden = !props.value;
+  button.dataset.key = props.value ?? "";
 };
 copies(element, () => {
   const { origin, pathname, search } = window.location;
