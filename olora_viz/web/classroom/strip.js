@@ -75,7 +75,7 @@ const followRace = (run) => {
 /** Marks the answers that have turned out right, and says how many gave them. */
 const score = () => {
   const ended = document.querySelector(
-    `#bet-score .bet-run[data-state=ended][data-key="${CSS.escape(shown.of)}"]`,
+    `#bet-score .bet-run[data-state=ended]:not([data-recorded])[data-key="${CSS.escape(shown.of)}"]`,
   );
   let right = 0;
   let all = 0;

@@ -41,7 +41,7 @@ const show = () => {
   const choice = shown ? choiceOf(bets, shown.run) : "";
   const ask = (open ? part : element)?.querySelector(".bet");
   const coming = bets.next?.key === ask?.dataset.key ? (bets.next?.choice ?? "") : "";
-  const asks = wanted || get("betAsked") || get("learner");
+  const asks = wanted || get("betAsked") || (get("learner") && (open || !get("follows")));
   if (part && shown?.state === "ended") past = { run: shown.run, html: part.innerHTML };
   else if (part && shown?.state === "going" && past.run === shown.run && !part.dataset.past) {
     part.dataset.past = "shown"; // once: this calls `show` again
@@ -92,7 +92,7 @@ whenThere({ "bet-score": "" }, (score) => {
   new MutationObserver(show).observe(score, { childList: true, subtree: true, attributeFilter });
   show();
 });
-subscribe(["betAsked", "learner"], show);
+subscribe(["betAsked", "learner", "follows"], show);
 // The set-up has another question: `watch` would be called before it is there.
 new MutationObserver(() => {
   const { key } = element.querySelector(".bet")?.dataset ?? {};
