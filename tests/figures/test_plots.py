@@ -176,7 +176,7 @@ def test_the_table_has_a_row_for_every_step_and_lane_and_holds_what_was_measured
         (lambda race, steps: ov.plot_race(steps, theme="drak"), "unknown theme 'drak'"),
         (lambda race, steps: ov.plot_race(steps, what=[]), "choose what to draw: loss, gradient"),
         (lambda race, steps: ov.plot_race("nowhere"), "'nowhere' is not a run folder"),
-        (lambda race, steps: ov.plot_race(steps, ov.RaceConfig()), "the steps are of 3 lanes and the set-up has 15"),
+        (lambda race, steps: ov.plot_race(steps, ov.RaceConfig()), "the steps are of 3 lanes and the set-up has 9"),
         (lambda race, steps: ov.plot_race(steps, what="sharpness"), "these steps have no curvature"),
         (lambda race, steps: ov.plot_gradients([without(steps[0], "gradients")]), "these steps have no gradients"),
         (lambda race, steps: ov.plot_spectrum("glassllm", "q_proj"), "matches 4 layers"),

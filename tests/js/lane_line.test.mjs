@@ -7,7 +7,7 @@ import {
   withStart,
   withValue,
   written,
-} from "../../olora_viz/figures/live/lane_line.js";
+} from "../../olora_viz/web/race/lane_line.js";
 
 /** @param {string} init @param {string} [lr] @param {object} [more] */
 const row = (init, lr = "1e-3", more = {}) => ({ init, r: 8, alpha: "", lr, seed: "0-2", ...more });

@@ -16,7 +16,10 @@ from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race.controls import LATER
 from olora_viz.web.race.pending import other_files, pending, time_words
 
-RACED = SetUp.first(Limits())
+RATES = (("lora", 1e-3), ("lora", 3e-3), ("olora", 1e-3), ("olora", 3e-3), ("pissa", 1e-3))
+RACED = replace(
+    SetUp.first(Limits()), lanes=tuple(Lane(init, lr=lr, seed=seed) for init, lr in RATES for seed in range(3))
+)
 
 
 def test_the_time_of_a_race_is_said_to_come_as_long_as_a_server_times_its_first_steps() -> None:

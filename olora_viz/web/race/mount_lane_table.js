@@ -4,7 +4,7 @@
 // rows.
 /** @import { Row } from "../../figures/live/lane_table.js" */
 
-import { mount as mountLine } from "../../figures/live/lane_line.js";
+import { mount as mountLine } from "./lane_line.js";
 import { load } from "../../figures/live/gradio/serving.js";
 
 /** The glossary's terms behind the heads of the columns, see terms.js. */

@@ -2,7 +2,7 @@
 //
 //   mount(element, { rows, starts, meanings, changed })
 
-/** @import { Row } from "./lane_table.js" */
+/** @import { Row } from "../../figures/live/lane_table.js" */
 
 const RATES = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1];
 const RANKS = [1, 2, 4, 8, 16, 32, 64];
