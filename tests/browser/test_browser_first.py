@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 CONTROLS = """() => [...document.querySelectorAll(
     "button, input, select, textarea, a[href], summary, [role=button], [role=slider], [role=tab]"
@@ -118,3 +118,27 @@ def test_on_a_phone_sentence_verdict_chart_answers_and_adapters_stand_below_each
     assert tops == sorted(tops)
     assert len(tops) == len(order)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_learners_page_shows_the_bet_and_follows_the_race_on_the_teachers_screen_to_its_score(
+    browser: Browser, context: BrowserContext, address: str
+) -> None:
+    teacher = context.new_page()
+    small = "steps=4&batch=4&eval_size=8&keep=none&lane=lora:lr=1e-3&lane=olora:lr=1e-3"
+    teacher.goto(f"{address}/?class=follows-a-race&projector=1&{small}")
+    expect(teacher.locator("#class-strip .short")).to_contain_text("/c/follows-a-race")
+    other = browser.new_context(viewport={"width": 390, "height": 844})  # nobody's own: the class has two members
+    phone = other.new_page()
+    phone.goto(f"{address}/c/follows-a-race")
+    phone.locator("#bet-ask [data-choice=olora]").click()
+    expect(teacher.locator("#class-strip .tally")).to_contain_text("1 bet on OLoRA.")
+    for part in ("#race-button", "#estimate", "#verdict-card", "#accuracy-card", "#lanes", "#inside-card", "#answers"):
+        expect(phone.locator(part)).to_be_hidden()
+    teacher.click("#race-button")
+    expect(phone.locator("#status .state")).to_have_text("finished", timeout=120_000)
+    for part in ("#verdict", "#accuracy-figure", "#bet-score .scored:visible"):
+        expect(phone.locator(part)).to_be_visible()
+    expect(phone.locator("#race-button")).to_be_hidden()
+    for screen in (teacher, phone):
+        expect(screen.locator("#class-strip .scored")).to_have_text(re.compile("[01] of 1 bet right."))
+    other.close()

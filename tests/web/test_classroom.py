@@ -259,6 +259,17 @@ def test_25_clients_bet_over_http_and_only_what_is_new_is_sent(client: TestClien
     assert joined.headers["location"] == "../?class=ours&task=addition&lane=olora:lr=1e-3,r=4#race"
 
 
+def test_a_class_follows_the_race_on_its_teachers_screen_and_hears_of_another_one(client: TestClient) -> None:
+    opens = {"do": "open", "member": TEACHER, "link": "", "page": "race"}
+    client.post("/class/follows", json=opens | {"run": "first-race"})
+    assert client.get("/class/follows").json() == {"run": "first-race"}
+    assert client.get("/class/follows", params={"run": "first-race"}).status_code == 204
+    client.post("/class/follows", json=opens | {"member": member(1), "run": "mine"})  # not the teacher's browser
+    assert client.get("/class/follows", params={"run": "first-race"}).status_code == 204
+    client.post("/class/follows", json=opens | {"run": "second"})
+    assert client.get("/class/follows", params={"run": "first-race"}).json() == {"run": "second"}
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
@@ -268,6 +279,7 @@ def test_25_clients_bet_over_http_and_only_what_is_new_is_sent(client: TestClien
         (b"\xff", "an object in JSON"),
         (b'{"do": "delete"}', "open, vote, clear or end, not 'delete'"),
         (b'{"do": "open", "member": "%b", "link": "steps=-3"}' % TEACHER.encode(), "steps"),
+        (b'{"do": "open", "member": "%b", "link": "", "run": "../x"}' % TEACHER.encode(), "by the key of its readers"),
         (b'{"do": "end", "member": 3}', "belongs to the browser that has opened it"),
         (b'{"do": "clear", "member": 3}', "belongs to the browser that has opened it"),
     ],

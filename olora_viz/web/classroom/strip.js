@@ -167,6 +167,14 @@ const vote = async (of, choice) => {
   look(false);
 };
 
+/** Sends a bet that was placed before this script listened. @param {string} of the question */
+const voteEarly = async (of) => {
+  const chip = /** @type {HTMLElement | null} */ (
+    document.querySelector(`#bet-card .bet[data-key="${CSS.escape(of)}"] [aria-pressed=true]`)
+  );
+  if (chip?.dataset.choice && !mine.voted.includes(of)) await vote(of, chip.dataset.choice);
+};
+
 /** @param {boolean} [asks] whether the server is asked for what is new */
 const look = async (asks = true) => {
   const projecting = projects(window.location.search);
@@ -182,6 +190,7 @@ const look = async (asks = true) => {
     if (refused) return;
     if (!code.src && opens) code.src = `${here}qr?at=${encodeURIComponent(short)}`;
   }
+  if (of && !projecting) await voteEarly(of);
   const since = shown.of === of ? shown.version : "";
   const run = projecting ? runInView() : (recall("sessionStorage", FOLLOWED) ?? "");
   const query = new URLSearchParams({ of: sees ? of : "", since, run });
