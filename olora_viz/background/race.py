@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from olora_viz.background.record import LOADING, PAUSED, RaceRecord
 from olora_viz.background.wishes import Wish
@@ -24,8 +24,14 @@ from olora_viz.races.export import CHECKPOINT
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, out_at, whys_out
 
+if TYPE_CHECKING:
+    from olora_viz.background.pace import Speeds
+
 FINAL_ANSWERS = 4
 """Held-out prompts that every lane answers after a race."""
+
+EARLY = 10
+"""Steps after which a race's own speed says as much of its end as those before it do."""
 
 ANSWERS_SHARE = 0.08
 """Maximum share of a race's time that is spent on answers before its end."""
@@ -67,6 +73,9 @@ class BackgroundRace(BackgroundWork):
     pause. Without one the race stays in memory, with its lanes.
     """
 
+    as_steps = None
+    called = "race"
+    to_its_end = True
     steps: list[Step] = field(default_factory=list)
     results: RaceRecord | None = None
     """What is known of it beside its state and its steps; None before it is loaded."""
@@ -82,8 +91,6 @@ class BackgroundRace(BackgroundWork):
     """Why it paused, if the user did not pause it."""
     last: float = field(default=math.inf, metadata=STAYS)
     """The step after which it stops."""
-    cut_off: bool = field(default=False, metadata=STAYS)
-    """Whether its process ended before its adapters were those of its last step."""
     refused: str = field(default="", metadata=STAYS)
     """Why it is paused, if a GPU was asked for and none was lent to it."""
     zips: Path | None = field(default=None, metadata=STAYS)
@@ -159,6 +166,21 @@ class BackgroundRace(BackgroundWork):
             self.stop()
         return super().is_over()
 
+    def remaining(self, whole: float | None) -> float | None:
+        """Return the seconds until its end or its goal, from those of all of it and its own speed; None if unknown."""
+        steps, done = self.config.steps, len(self.steps)
+        seen = self.steps[-1].seconds * steps / done if done else None
+        known = [(value, weight) for value, weight in ((whole, EARLY), (seen, done)) if value is not None]
+        if not known:
+            return None
+        total = sum(value * weight for value, weight in known) / sum(weight for _, weight in known)
+        share = max(0.0, min(self.goal, steps) - done) / steps
+        return max(0.0, min(total * share, self.left, self.deadline - time.monotonic()))
+
+    def teach(self, speeds: Speeds) -> None:
+        """Tell how fast its steps were."""
+        speeds.learn_race(self.raced, self.steps, self.spent)
+
     @contextmanager
     def held_paused(self) -> Generator[Race]:
         """Keep a paused race, or one that has ended, from going on.
@@ -173,6 +195,11 @@ class BackgroundRace(BackgroundWork):
             if racing is None:
                 raise ValueError("this race has no lanes any more: run it again")
             yield racing
+
+    def end_here(self) -> None:
+        """Go on from a pause only to write the adapters of its last step."""
+        self.last = len(self.steps) + 1
+        self.resume()
 
     def step(self) -> None:
         """Run one step, then pause."""

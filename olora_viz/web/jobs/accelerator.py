@@ -237,18 +237,21 @@ REFUSALS = {
 """Why a GPU is not lent, by the titles of the package ``spaces``."""
 
 
-class ZeroGpu(Executor):
-    """Time slices of a GPU for races, each a turn; a race on the CPU is raced in this process, as any other."""
+class ZeroGpu(Executor[BackgroundRace]):
+    """Time slices of a GPU for races, each a turn; a race on the CPU is raced in this process, as any other.
+
+    All other work is on the CPU there, see `here`.
+    """
 
     def takes(self, work: BackgroundWork) -> bool:
-        """Whether it is a race that needs a GPU, and follows no other one."""
-        return isinstance(work, BackgroundRace) and work.config.device != "cpu" and work.source is None
+        """Whether it needs a GPU, and follows no other one."""
+        return work.config.device != "cpu" and work.source is None
 
     def prepare(self, config: RaceConfig) -> None:
         """See `warm_up`."""
         warm_up()
 
-    def heed(self, work: BackgroundWork) -> None:
+    def heed(self, work: BackgroundRace) -> None:
         """Write down what is wished of a race, for the process that has it or will have it."""
         with work.changed:  # two threads may ask at once, and write one file
             halts = work.stopping.is_set() or work.pauses()
@@ -257,9 +260,8 @@ class ZeroGpu(Executor):
             if requested(file) != what:
                 request(file, what)
 
-    def compute(self, work: BackgroundWork) -> bool:
+    def compute(self, work: BackgroundRace) -> bool:
         """Take one turn; if the race does not finish in it, the queue schedules another."""
-        assert isinstance(work, BackgroundRace)
         work.become(LOADING)
         work.progress(0.0, "waiting for a GPU")
         ended = None

@@ -27,7 +27,7 @@ from olora_viz.views.html import problem, status, waiting
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
-from olora_viz.web.jobs.job import new_key, study_folder
+from olora_viz.web.jobs.job import here, new_key, study_folder
 from olora_viz.web.jobs.shared import study_key
 from olora_viz.web.parts.card import PRIVATE, UNQUEUED, element, small_button
 
@@ -183,7 +183,7 @@ def put_study(
         config = replace(config, forget=limit)
     name, styles = new_key(), lane_styles(config.lanes)
     folder = study_folder(jobs.folder / name)
-    study = BackgroundStudy(name, config, folder, styles, minutes=float(minutes), question=question)
+    study = BackgroundStudy(name, here(config), folder, styles, minutes=float(minutes), question=question)
     return jobs.study(study, study_key(f"{question}", config, minutes), owner)
 
 
