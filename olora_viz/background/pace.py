@@ -146,15 +146,16 @@ class Speeds:
         config = work.config
         if work.state != FINISHED or not work.spent or config.model not in MODELS or config.device != "auto":
             return
-        before = self._speeds.get((type(work), config.model))
+        kind = type(work)
+        before = self._speeds.get((kind, config.model))
         if before is not None and not before.timed:
-            self._off.append(work.spent / before.of(self._work(type(work), work.raced)))
+            self._off.append(work.spent / before.of(self._work(kind, work.raced)))
         work.teach(self)
 
     def learn_whole(self, work: BackgroundWork) -> None:
         """Take over the speed of work as a whole."""
-        config = work.config
-        self._speeds[type(work), config.model] = Speed(0.0, work.spent / self._work(type(work), config))
+        kind, config = type(work), work.config
+        self._speeds[kind, config.model] = Speed(0.0, work.spent / self._work(kind, config))
 
     def learn_race(self, config: RaceConfig, steps: Sequence[Step], spent: float) -> None:
         """Take over the speed of a race.

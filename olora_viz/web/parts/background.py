@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import gradio as gr
@@ -41,25 +40,22 @@ SIGN = 2.0
 """Seconds between signs of life of work without news: Gradio ends the event of a closed page at its next update."""
 
 
-async def changes(
-    jobs: Jobs, find: Callable[[], W | None], pace: float = 0.5
-) -> AsyncIterator[tuple[W, Wait, bool] | None]:
-    """Yield a job, what is ahead of it and whether it is complete, at every change; None as a sign of life.
+async def changes(jobs: Jobs, work: BackgroundWork, pace: float = 0.5) -> AsyncIterator[tuple[Wait, bool] | None]:
+    """Yield what is ahead of work and whether it is complete, at every change; None as a sign of life.
 
-    It ends when the job is complete or gone.
+    It ends when the work is complete or gone.
 
     Args:
-        find: returns the job, None if it is gone.
         pace: minimum seconds between two updates.
     """
     before: object = None
     told = time.monotonic()
-    while (work := find()) is not None:
+    while jobs.find(work.id, BackgroundWork):
         complete, ahead = work.complete, jobs.before(work).shown
         now = (work.version, complete, ahead)
         if now != before:
             before, told = now, time.monotonic()
-            yield work, ahead, complete
+            yield ahead, complete
         elif time.monotonic() - told > SIGN:
             told = time.monotonic()
             yield None
@@ -107,12 +103,11 @@ class PageWork(Generic[W]):
 
         async def follow(work: W) -> AsyncIterator[list[Any]]:
             sent = unchanged
-            async for change in changes(jobs, partial(jobs.find, work.id, type(work)), self.pace):
+            async for change in changes(jobs, work, self.pace):
                 if change is None:
                     yield unchanged
                     continue
-                current, ahead, last = change
-                shown = list(await asyncio.to_thread(self.view, current, ahead, last))
+                shown = list(await asyncio.to_thread(self.view, work, *change))
                 yield [gr.skip() if new == old else new for new, old in zip(shown, sent, strict=True)]
                 sent = [old if new == gr.skip() else new for new, old in zip(shown, sent, strict=True)]
 
