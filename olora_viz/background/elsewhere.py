@@ -152,8 +152,6 @@ class News:
 class Parcel:
     """Work with all that it needs in another process."""
 
-    name: str
-    folder: Path
     work: BackgroundWork
     """As plain values, once it is on its way."""
     own_files: Mapping[str, tuple[str, bytes]]
@@ -167,10 +165,8 @@ class Parcel:
     @classmethod
     def of(cls, work: BackgroundWork, threads: int, wish: Wish) -> Parcel:
         """Pack work at rest."""
-        folder = work.run_folder
         own = {name: (path.name, path.read_bytes()) for name, path in work.own_files.items()}
-        files = FolderNews(folder).parts()
-        return cls(work.name, folder, work, own, files, threads, wish)
+        return cls(work, own, FolderNews(work.run_folder).parts(), threads, wish)
 
 
 # In the other process --------------------------------------------------------------------------
@@ -182,13 +178,13 @@ def compute(parcel: Parcel, hear: Callable[[int], Heard | None]) -> Iterator[New
     Args:
         hear: waits for a wish after the one of a number, and returns it, or None if there is none for now.
     """
-    with _home(parcel.name) as home:
+    with _home(parcel.work.name) as home:
         folder, own_files = home / "work", {}
         for name, (own, data) in parcel.own_files.items():
             own_files[name] = home / "own" / name / own
             write_bytes(own_files[name], data)
         write_parts(folder, parcel.files, own_files)
-        work = moved(parcel.work, parcel.folder, folder)
+        work = moved(parcel.work, parcel.work.run_folder, folder)
         host = _WorkersHost(own_files, work)
         work.own_files, work.host = own_files, host
         reporter, ends = _Reporter(work, folder), list[Ended]()
