@@ -143,10 +143,9 @@ class Speeds:
 
     def learn(self, work: BackgroundWork) -> None:
         """Take over the speed of work that has reached its end here."""
-        config = work.config
+        kind, config = type(work), work.config
         if work.state != FINISHED or not work.spent or config.model not in MODELS or config.device != "auto":
             return
-        kind = type(work)
         before = self._speeds.get((kind, config.model))
         if before is not None and not before.timed:
             self._off.append(work.spent / before.of(self._work(kind, work.raced)))

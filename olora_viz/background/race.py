@@ -235,7 +235,7 @@ class BackgroundRace(BackgroundWork):
                     break
                 self.steps.append(step)
                 self.learn(adapted=racing.adapted, memory=memory_of(racing.device))
-                self.note = ""
+                self.note, self.cut_off = "", True  # until the turn ends with a checkpoint
                 yield step
                 self.wake()
                 if self.is_over() and racing.status in (RACING, STOPPED):
@@ -245,11 +245,12 @@ class BackgroundRace(BackgroundWork):
                 self._reply_last(racing)
                 if self._run is not None:
                     self._run.checkpoint()
-                    self.cut_off = False
                     if racing.device.type != "cpu":
                         self.release()
+                self.cut_off = False
                 self.become(PAUSED, self.why_paused)
                 return
+            self.cut_off = False
             self.learn(tested=racing.tested())
             self.become(racing.status, "generating answers")
             if self.steps:

@@ -69,7 +69,7 @@ class BackgroundWork:
     """Why it ended, if the user did not end it."""
     complete: bool = field(default=False, metadata=STAYS)
     """Whether it has ended: nothing changes any more."""
-    cut_off: bool = field(default=False, metadata=STAYS)
+    cut_off: bool = False
     """Whether its process ended before its files were those of all that it has found."""
     error: BaseException | None = field(default=None, metadata=STAYS)
     stopping: threading.Event = field(default_factory=threading.Event, metadata=STAYS)

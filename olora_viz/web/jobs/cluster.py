@@ -153,8 +153,6 @@ class Cluster(Executor[BackgroundWork]):
             if not ready:
                 continue
             ended, begun = take(work, self._ray.get(next(news)), note), True
-            well = ended is not None and not ended.stopped and not ended.problem  # then it ends with a checkpoint
-            work.cut_off = work.size > 0 and not well
             if ended is not None:
                 return ended
 
