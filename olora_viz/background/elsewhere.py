@@ -50,39 +50,11 @@ class FilePart(NamedTuple):
     """None if it is gone."""
 
 
-def travelling(work: BackgroundWork) -> dict[str, Any]:
-    """Return the attributes of work that travel."""
-    return {each.name: getattr(work, each.name) for each in fields(work) if not each.metadata}
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Work as its kind and plain values."""
-
-    kind: type[BackgroundWork]
-    values: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, work: BackgroundWork) -> Packed:
-        """Pack work, with the work that it is about."""
-        values = travelling(work)
-        inner = {name: cls.of(value) for name, value in values.items() if isinstance(value, BackgroundWork)}
-        return cls(type(work), values | inner)
-
-    def unpacked(self, before: Path, now: Path) -> BackgroundWork:
-        """Make the work, whose folder was another one before."""
-        values: dict[str, Any] = {name: moved(value, before, now) for name, value in self.values.items()}
-        for name, value in values.items():
-            if isinstance(value, Packed):
-                values[name] = value.unpacked(before, now)
-        return self.kind(**values)
-
-
 def moved(value: Any, before: Path, now: Path) -> Any:
     """Return a value whose paths below one folder, also in its fields, are below another one."""
     if isinstance(value, Path) and value.is_relative_to(before):
         return now / value.relative_to(before)
-    if not is_dataclass(value) or isinstance(value, type | Packed):
+    if not is_dataclass(value) or isinstance(value, type):
         return value
     own = {each.name: getattr(value, each.name) for each in fields(value) if each.init}
     others = {name: new for name, old in own.items() if (new := moved(old, before, now)) is not old}
@@ -180,9 +152,8 @@ class News:
 class Parcel:
     """Work with all that it needs in another process."""
 
-    name: str
-    folder: Path
-    work: Packed
+    work: BackgroundWork
+    """As plain values, once it is on its way."""
     own_files: Mapping[str, tuple[str, bytes]]
     """Names and contents of the visitor's own files."""
     files: list[FilePart]
@@ -194,10 +165,8 @@ class Parcel:
     @classmethod
     def of(cls, work: BackgroundWork, threads: int, wish: Wish) -> Parcel:
         """Pack work at rest."""
-        folder = work.run_folder
         own = {name: (path.name, path.read_bytes()) for name, path in work.own_files.items()}
-        files = FolderNews(folder).parts()
-        return cls(work.name, folder, Packed.of(work), own, files, threads, wish)
+        return cls(work, own, FolderNews(work.run_folder).parts(), threads, wish)
 
 
 # In the other process --------------------------------------------------------------------------
@@ -209,13 +178,13 @@ def compute(parcel: Parcel, hear: Callable[[int], Heard | None]) -> Iterator[New
     Args:
         hear: waits for a wish after the one of a number, and returns it, or None if there is none for now.
     """
-    with _home(parcel.name) as home:
+    with _home(parcel.work.name) as home:
         folder, own_files = home / "work", {}
         for name, (own, data) in parcel.own_files.items():
             own_files[name] = home / "own" / name / own
             write_bytes(own_files[name], data)
         write_parts(folder, parcel.files, own_files)
-        work = parcel.work.unpacked(parcel.folder, folder)
+        work = moved(parcel.work, parcel.work.run_folder, folder)
         host = _WorkersHost(own_files, work)
         work.own_files, work.host = own_files, host
         reporter, ends = _Reporter(work, folder), list[Ended]()
@@ -342,12 +311,12 @@ class _Reporter:
     def __init__(self, work: BackgroundWork, folder: Path) -> None:
         self._work, self._folder, self._files = work, folder, FolderNews(folder)
         self._files.parts()
-        self._sent = {name: _kept(value) for name, value in travelling(work).items()}
+        self._sent = {name: _kept(value) for name, value in work.travelling().items()}
 
     def news(self, ended: Ended | None = None) -> News:
         """Return what is new: its files last, which then have what the rest speaks of."""
         values, tails, results = dict[str, Any](), dict[str, list[Any]](), dict[str, Any]()
-        for name, value in travelling(self._work).items():
+        for name, value in self._work.travelling().items():
             before, now = self._sent[name], _kept(value)
             if isinstance(value, list):
                 if now > before:

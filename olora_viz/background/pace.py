@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import Forecast
-from olora_viz.background.study import BackgroundStudy
 from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.process import cores
 from olora_viz.measures.curvature import TRACKED
@@ -49,9 +48,6 @@ SAMPLE = 64
 
 SMALLER = 0.8
 """A model of 1/n of the weights takes 1/n to this power of the time: small products are less efficient."""
-
-EARLY = 10
-"""Steps after which a race's own speed says as much of its end as those before it do."""
 
 TIMED = 4
 """Steps that are timed at the start of a server; the first warms up."""
@@ -147,16 +143,18 @@ class Speeds:
 
     def learn(self, work: BackgroundWork) -> None:
         """Take over the speed of work that has reached its end here."""
-        config = work.config
+        kind, config = type(work), work.config
         if work.state != FINISHED or not work.spent or config.model not in MODELS or config.device != "auto":
             return
-        before = self._speeds.get((type(work), config.model))
+        before = self._speeds.get((kind, config.model))
         if before is not None and not before.timed:
-            self._off.append(work.spent / before.of(self._work(type(work), work.raced)))
-        if isinstance(work, BackgroundRace):
-            self.learn_race(work.raced, work.steps, work.spent)
-        elif not isinstance(work, BackgroundStudy):
-            self._speeds[type(work), config.model] = Speed(0.0, work.spent / self._work(type(work), config))
+            self._off.append(work.spent / before.of(self._work(kind, work.raced)))
+        work.teach(self)
+
+    def learn_whole(self, work: BackgroundWork) -> None:
+        """Take over the speed of work as a whole."""
+        kind, config = type(work), work.config
+        self._speeds[kind, config.model] = Speed(0.0, work.spent / self._work(kind, config))
 
     def learn_race(self, config: RaceConfig, steps: Sequence[Step], spent: float) -> None:
         """Take over the speed of a race.
@@ -218,35 +216,13 @@ class Speeds:
         if config.model not in MODELS:
             return None
         work = self._work(kind, config)
-        own = self._speeds.get((kind, config.model))
-        if own is None and kind is not BackgroundRace:  # a step takes as long as in a race
-            own = self._speeds.get((BackgroundRace, config.model))
+        of_races = {model: speed for model in MODELS if (speed := self._speeds.get((BackgroundRace, model)))}
+        own = self._speeds.get((kind, config.model), of_races.get(config.model))  # a step takes as long as in a race
         if own is not None:
             return _told(own, own.of(work), self._off)
-        others = [
-            speed.of(work) * relative(config.model, model)
-            for (timed, model), speed in self._speeds.items()
-            if timed is BackgroundRace
-        ]
+        others = [speed.of(work) * relative(config.model, model) for model, speed in of_races.items()]
         absent = tokenizer_here(config.model) is None
         return Forecast(max(others), sure=False, absent=absent) if others else None
-
-    def left(self, work: BackgroundWork, whole: float | None) -> float | None:
-        """Return the seconds after which work lets the next one begin; None if unknown.
-
-        Args:
-            whole: its forecast.
-        """
-        if not isinstance(work, BackgroundRace):
-            return work.remaining(whole)
-        steps, done = work.config.steps, len(work.steps)
-        seen = work.steps[-1].seconds * steps / done if done else None
-        known = [(value, weight) for value, weight in ((whole, EARLY), (seen, done)) if value is not None]
-        if not known:
-            return None
-        total = sum(value * weight for value, weight in known) / sum(weight for _, weight in known)
-        share = max(0.0, min(work.goal, steps) - done) / steps
-        return max(0.0, min(total * share, work.left, work.deadline - time.monotonic()))
 
     def reading(self, config: RaceConfig) -> Reading:
         """Return what a race reads of its task, without the network: an earlier race told, or a sample of it does."""
@@ -257,7 +233,7 @@ class Speeds:
     def _work(self, kind: type[BackgroundWork], config: RaceConfig) -> float:
         """Return what work takes, as a number of tokens that a lane trains on."""
         reading = self.reading(config)
-        if issubclass(kind, BackgroundRace):
+        if kind.as_steps is None:
             return trained(config, reading)
         return kind.as_steps * (A_STEP + len(config.lanes) * (A_LANE + config.batch_size * reading.tokens))
 

@@ -6,10 +6,10 @@ import math
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from olora_viz.background.record import LOADING, PAUSED, RaceRecord
 from olora_viz.background.wishes import Wish
@@ -24,8 +24,14 @@ from olora_viz.races.export import CHECKPOINT
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, out_at, whys_out
 
+if TYPE_CHECKING:
+    from olora_viz.background.pace import Speeds
+
 FINAL_ANSWERS = 4
 """Held-out prompts that every lane answers after a race."""
+
+EARLY = 10
+"""Steps after which a race's own speed says as much of its end as those before it do."""
 
 ANSWERS_SHARE = 0.08
 """Maximum share of a race's time that is spent on answers before its end."""
@@ -67,6 +73,9 @@ class BackgroundRace(BackgroundWork):
     pause. Without one the race stays in memory, with its lanes.
     """
 
+    as_steps = None
+    called = "race"
+    to_its_end = True
     steps: list[Step] = field(default_factory=list)
     results: RaceRecord | None = None
     """What is known of it beside its state and its steps; None before it is loaded."""
@@ -82,8 +91,6 @@ class BackgroundRace(BackgroundWork):
     """Why it paused, if the user did not pause it."""
     last: float = field(default=math.inf, metadata=STAYS)
     """The step after which it stops."""
-    cut_off: bool = field(default=False, metadata=STAYS)
-    """Whether its process ended before its adapters were those of its last step."""
     refused: str = field(default="", metadata=STAYS)
     """Why it is paused, if a GPU was asked for and none was lent to it."""
     zips: Path | None = field(default=None, metadata=STAYS)
@@ -108,6 +115,9 @@ class BackgroundRace(BackgroundWork):
 
         Earlier answers stay until there are others.
         """
+        ranks = zip(self.config.lanes, record.config.lanes, strict=True)
+        lanes = tuple(lane.replace(r=raced.r, params=None) for lane, raced in ranks)
+        self.config = replace(self.config, steps=record.config.steps, epochs=None, lanes=lanes)
         before = self.results or record
         self.results = replace(record, answers=before.answers, early_answers=before.early_answers)
 
@@ -145,19 +155,32 @@ class BackgroundRace(BackgroundWork):
         """Request a pause."""
         self.pause(why)
 
-    def leave(self) -> None:
-        """Pause before its turn."""
+    def rest(self) -> None:
+        """Pause, after its turn or before it."""
         self.become(PAUSED, self.why_paused)
 
-    def rest(self) -> None:
-        """Pause after its turn."""
-        self.become(PAUSED, self.why_paused)
+    leave = rest
 
     def is_over(self) -> bool:
         """Whether the end was requested, its last step is made, or the time is up."""
         if len(self.steps) >= self.last:
             self.stop()
         return super().is_over()
+
+    def remaining(self, whole: float | None) -> float | None:
+        """Return the seconds until its end or its goal, from those of all of it and its own speed; None if unknown."""
+        steps, done = self.config.steps, len(self.steps)
+        seen = self.steps[-1].seconds * steps / done if done else None
+        known = [(value, weight) for value, weight in ((whole, EARLY), (seen, done)) if value is not None]
+        if not known:
+            return None
+        total = sum(value * weight for value, weight in known) / sum(weight for _, weight in known)
+        share = max(0.0, min(self.goal, steps) - done) / steps
+        return max(0.0, min(total * share, self.left, self.deadline - time.monotonic()))
+
+    def teach(self, speeds: Speeds) -> None:
+        """Tell how fast its steps were."""
+        speeds.learn_race(self.raced, self.steps, self.spent)
 
     @contextmanager
     def held_paused(self) -> Generator[Race]:
@@ -174,14 +197,29 @@ class BackgroundRace(BackgroundWork):
                 raise ValueError("this race has no lanes any more: run it again")
             yield racing
 
+    def end_here(self) -> None:
+        """Go on from a pause only to write the adapters of its last step."""
+        self.last = len(self.steps) + 1
+        self.resume()
+
     def step(self) -> None:
         """Run one step, then pause."""
         self.resume(len(self.steps) + 1)
 
     def run(self) -> bool:
-        """Train until the end, the goal, a requested pause, or the end of the time slice."""
+        """Take a turn, and ask the lanes after its steps."""
+        with closing(self.turn()) as steps:
+            for step in steps:
+                self._ask(step)
+        return not self.ended
+
+    def turn(self) -> Generator[Step, None, None]:
+        """Train until the end, the goal, a requested pause, or until its host yields to others; yield each new step.
+
+        It is the same turn in this process, in a worker of a cluster and on a GPU that is lent.
+        """
         try:
-            racing, steps_left = self._open()
+            racing, steps_left = self.load()
             self._takes_prompts = True
             self.become(RACING)
             while not self.pauses():
@@ -197,8 +235,8 @@ class BackgroundRace(BackgroundWork):
                     break
                 self.steps.append(step)
                 self.learn(adapted=racing.adapted, memory=memory_of(racing.device))
-                self.note = ""
-                self._ask(racing, step)
+                self.note, self.cut_off = "", True  # until the turn ends with a checkpoint
+                yield step
                 self.wake()
                 if self.is_over() and racing.status in (RACING, STOPPED):
                     racing.close()
@@ -207,11 +245,12 @@ class BackgroundRace(BackgroundWork):
                 self._reply_last(racing)
                 if self._run is not None:
                     self._run.checkpoint()
-                    self.cut_off = False
                     if racing.device.type != "cpu":
                         self.release()
+                self.cut_off = False
                 self.become(PAUSED, self.why_paused)
-                return True
+                return
+            self.cut_off = False
             self.learn(tested=racing.tested())
             self.become(racing.status, "generating answers")
             if self.steps:
@@ -227,7 +266,6 @@ class BackgroundRace(BackgroundWork):
             raise
         if self._run is not None:
             self._detach()
-        return False
 
     def ask(self, prompt: str) -> bool:
         """Have all lanes answer a prompt after the current step, and after later evaluations.
@@ -242,16 +280,15 @@ class BackgroundRace(BackgroundWork):
         self.wake()
         return True
 
-    def _ask(self, racing: Race, step: Step) -> None:
+    def _ask(self, step: Step) -> None:
         """Have prompts answered: a new one of the owner's, and others after an evaluation.
 
         After evaluations, this takes at most a share of the time.
         """
-        began, own = time.monotonic(), self.own_prompt
-        if own is not None and own.waits:
-            with suppress(StoppedEarlyError):
-                self._reply(racing, own)
-        elif step.eval_loss is not None and self._answer_seconds <= ANSWERS_SHARE * step.seconds:
+        racing, began, own = self.racing, time.monotonic(), self.own_prompt
+        assert racing is not None
+        new, share = own is not None and own.waits, ANSWERS_SHARE * step.seconds
+        if not new and step.eval_loss is not None and self._answer_seconds <= share:
             self._may_pause = not self.wants_pause()
             with suppress(StoppedEarlyError):
                 if not racing.task.plain_text and self.results:
@@ -261,10 +298,10 @@ class BackgroundRace(BackgroundWork):
                     self._reply(racing, own)
             self._may_pause = False
             self._answer_seconds += time.monotonic() - began
-        for other in list(self.seat.followers):
-            if (own := other.own_prompt) and own.waits:
+        for each in (self, *self.seat.followers):
+            if (own := each.own_prompt) and own.waits:
                 with suppress(StoppedEarlyError):
-                    other._reply(racing, own)
+                    each._reply(racing, own)
 
     def _reply(self, racing: Race, own: OwnPrompt) -> None:
         answered = own.answered_by(racing)
@@ -276,12 +313,9 @@ class BackgroundRace(BackgroundWork):
         """Answer the owner's own prompt by the lanes as they are now, and take no other."""
         with self.changed:
             self._takes_prompts = False
-            own = self.own_prompt
-        if own is not None and self.steps:
-            self._reply(racing, own)
-        for other in list(self.seat.followers):
-            if (own := other.own_prompt) and self.steps:
-                other._reply(racing, own)
+        for each in (self, *self.seat.followers):
+            if (own := each.own_prompt) and self.steps:
+                each._reply(racing, own)
 
     def wish(self) -> Wish:
         """Return what is wished of it at this moment, by whoever has it computed."""
@@ -329,9 +363,10 @@ class BackgroundRace(BackgroundWork):
 
     def pauses(self) -> bool:
         """Whether it should pause before the next step."""
+        yields = self.host.yields()  # first: it may hear that it is to stop
         if self.stopping.is_set() or (self.racing and self.racing.status != RACING):
             return False
-        return self.wants_pause() or self.host.yields()
+        return self.wants_pause() or yields
 
     def wants_pause(self) -> bool:
         """Whether to pause: on request, at the goal, or without an open page."""
@@ -380,7 +415,7 @@ class BackgroundRace(BackgroundWork):
             return "every lane stopped early"
         return self.why if self.state == STOPPED else ""
 
-    def _open(self) -> tuple[Race, Iterator[Step]]:
+    def load(self) -> tuple[Race, Iterator[Step]]:
         """Build the race, or resume the one in memory or on disk."""
         if self.racing is not None and self._steps_left is not None:
             return self.racing, self._steps_left
@@ -396,9 +431,6 @@ class BackgroundRace(BackgroundWork):
                 self._run = self._open_run(self.folder)
             racing, self._steps_left = self._run.race, iter(self._run)
         self.racing = racing
-        ranks = zip(self.config.lanes, racing.config.lanes, strict=True)
-        lanes = tuple(lane.replace(r=raced.r, params=None) for lane, raced in ranks)
-        self.config = replace(self.config, steps=racing.config.steps, epochs=None, lanes=lanes)
         if self.stopping.is_set():
             racing.close()
         self.loaded(RaceRecord.of(racing))

@@ -75,8 +75,8 @@ class Wait(NamedTuple):
     places: int = 0
     seconds: float | None = 0.0
     """None if unknown."""
-    all_races: bool = True
-    """Whether all that is before it are races."""
+    called: str = "race"
+    """What one of it is called."""
 
     @property
     def shown(self) -> Wait:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -18,6 +18,9 @@ from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import Claim, Finding, not_measured
 from olora_viz.studies.claims.evidence import ClaimEvidence, study_within
 from olora_viz.studies.decide import Decision, decide
+
+if TYPE_CHECKING:
+    from olora_viz.background.pace import Speeds
 
 TURN = 10.0
 """Seconds after which a study lets others who wait take their turn."""
@@ -70,6 +73,9 @@ class BackgroundStudy(BackgroundWork):
     def remaining(self, whole: float | None) -> float | None:
         """Return the seconds after which others may take their turn."""
         return min(TURN, 60 * self.minutes_left)
+
+    def teach(self, speeds: Speeds) -> None:
+        """Tell nothing: it takes the minutes that it is given."""
 
     @property
     def timed_out(self) -> bool:

@@ -13,9 +13,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import transformers  # noqa: F401 - two threads at once must not be the first to import it
 
@@ -29,6 +30,9 @@ from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import STOPPED
 
+if TYPE_CHECKING:
+    from olora_viz.background.pace import Speeds
+
 STAYS = {"stays": True}
 """The metadata of a field that each process has for itself: commands, limits, listeners, clocks and what is in memory.
 All others say what work is and what it has found, and travel to the process that computes it."""
@@ -41,10 +45,14 @@ class BackgroundWork:
     Its attributes may be read at any time, from any thread.
     """
 
-    as_steps: ClassVar[int] = 5
-    """About the steps of a race that take as long."""
+    as_steps: ClassVar[int | None] = 5
+    """About the steps of a race that take as long; None for those of its own set-up."""
     travels: ClassVar[bool] = True
     """Whether another machine can compute it; what cannot takes seconds."""
+    called: ClassVar[str] = "other"
+    """What others who wait for it call it."""
+    to_its_end: ClassVar[bool] = False
+    """Whether it goes on to its end while somebody watches it, although others wait."""
 
     id: str
     config: RaceConfig
@@ -61,6 +69,8 @@ class BackgroundWork:
     """Why it ended, if the user did not end it."""
     complete: bool = field(default=False, metadata=STAYS)
     """Whether it has ended: nothing changes any more."""
+    cut_off: bool = False
+    """Whether its process ended before its files were those of all that it has found."""
     error: BaseException | None = field(default=None, metadata=STAYS)
     stopping: threading.Event = field(default_factory=threading.Event, metadata=STAYS)
     listen: Callable[[], None] | None = field(default=None, metadata=STAYS)
@@ -215,6 +225,10 @@ class BackgroundWork:
         """Return the seconds after which it lets the next one begin, given those of all of it; None if unknown."""
         return whole and whole * (1 - self.part)
 
+    def teach(self, speeds: Speeds) -> None:
+        """Tell how fast this machine is, once it has finished."""
+        speeds.learn_whole(self)
+
     def is_unwatched(self) -> bool:
         """Whether no page has asked for it for too long."""
         return time.monotonic() - self.seen > self.grace
@@ -272,6 +286,14 @@ class BackgroundWork:
 
     # In another process ------------------------------------------------------------------------
 
+    def travelling(self) -> dict[str, Any]:
+        """Return its attributes that travel."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if not each.metadata}
+
+    def __reduce__(self) -> tuple[Callable[[], BackgroundWork], tuple[()]]:
+        """Travel as its kind and plain values, with the work that it is about."""
+        return partial(type(self), **self.travelling()), ()
+
     def wish(self) -> Wish:
         """Return what is wished of it at this moment, by whoever has it computed."""
         return Wish(stop=self.is_over(), why=self.why, yields=self.host.yields())
@@ -302,6 +324,9 @@ class BackgroundWork:
     def rest(self) -> None:
         """Come to rest after a turn, before the next one."""
         self.become(WAITING)
+
+    def end_here(self) -> None:
+        """Go on from a pause only to write the files of what it has found."""
 
     def release(self) -> None:
         """Release memory that is kept only for a quick resume."""

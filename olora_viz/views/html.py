@@ -17,7 +17,7 @@ from olora_viz.background.record import FAILED, WAITING, Forecast, Wait
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.tables import folded
-from olora_viz.machine.wording import Sentence, duration, rough
+from olora_viz.machine.wording import Sentence, counted, duration, rough
 from olora_viz.studies.contest import SeedGroup
 
 RATE = re.compile(r"(\d(?:\.\d+)?e-\d+)")
@@ -102,12 +102,11 @@ def before_words(wait: Wait) -> str:
     """Say how much is before work that waits, and how long that takes.
 
     Examples:
-        >>> before_words(Wait(2, 170.0)), before_words(Wait(1, None, all_races=False))
+        >>> before_words(Wait(2, 170.0)), before_words(Wait(1, None, called="other"))
         ('2 races before yours: about 3 minutes', '1 other before yours')
     """
-    what = ("race" if wait.all_races else "other") + "s" * (wait.places > 1)
     time = "" if wait.seconds is None else f": about {rough(wait.seconds)}"
-    return f"{wait.places} {what} before yours{time}"
+    return f"{counted(wait.places, wait.called)} before yours{time}"
 
 
 LONG_RACE = 300.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import singledispatch
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -11,6 +12,7 @@ from markupsafe import Markup
 
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing, start_config
 from olora_viz.background.record import FAILED, READY, WAITING, Wait
+from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.figures.race import RaceCurves, gradient_figure, loss_figure
 from olora_viz.figures.start import (
@@ -24,6 +26,7 @@ from olora_viz.figures.start import (
 )
 from olora_viz.figures.theme import LaneStyle, start_styles
 from olora_viz.learn.terms import term, with_terms
+from olora_viz.machine.wording import counted
 from olora_viz.measures.conditioning import KERNEL_BATCHES
 from olora_viz.measures.curvature import TRACKED
 from olora_viz.races.config import RaceConfig, start_key
@@ -159,20 +162,13 @@ class ConditioningView(NamedTuple):
     stop: Any = gr.skip()
 
 
-def view(work: BackgroundMeasurement | Slicing, ahead: Wait, last: bool) -> ConditioningView:
-    """Show a measurement or a slice, with what is `ahead` of it; the page's last update is `last`."""
-    shown = ConditioningView(
-        status=_status(work, ahead), measure=gr.update(interactive=last), stop=gr.update(interactive=not work.ended)
-    )
-    if isinstance(work, Slicing):
-        shown = shown._replace(sliced=work.id, slice=gr.update(interactive=last))
-        if not work.slices:
-            return shown
-        plain_text = bool(work.measured and work.measured.plain_text)
-        drawn = slice_figures(work.styles, work.slices, plain_text=plain_text, run=work.name)
-        left, right = (*drawn, empty_slice())[:2]
-        return shown._replace(left_slice=pack(left), right_slice=pack(right))
-    measured = work.result
+@singledispatch
+def view(work: Any, ahead: Wait, last: bool) -> ConditioningView:
+    """Show a measurement, or a slice, with what is `ahead` of it; the page's last update is `last`."""
+    words = f"{counted(len(work.styles), 'start')} on {work.device}"
+    if work.lanes > len(work.styles):
+        words += f": {work.lanes} lanes start like these, whatever their learning rate"
+    shown, measured = _top(work, ahead, last, words), work.result
     if measured is None or not work.complete:
         return shown._replace(measured=work.id, slice=gr.update(interactive=False))
     choices = [(style.label, i) for i, style in enumerate(work.styles)]
@@ -195,19 +191,31 @@ def view(work: BackgroundMeasurement | Slicing, ahead: Wait, last: bool) -> Cond
     )
 
 
-def _status(work: BackgroundMeasurement | Slicing, ahead: Wait) -> Markup:
+@view.register(Slicing)
+def _(work: Slicing, ahead: Wait, last: bool) -> ConditioningView:
+    shown = _top(work, ahead, last, " and ".join(work.styles[k].label for k in work.chosen) + " on one scale")
+    shown = shown._replace(sliced=work.id, slice=gr.update(interactive=last))
+    if not work.slices:
+        return shown
+    plain_text = bool(work.measured and work.measured.plain_text)
+    drawn = slice_figures(work.styles, work.slices, plain_text=plain_text, run=work.name)
+    left, right = (*drawn, empty_slice())[:2]
+    return shown._replace(left_slice=pack(left), right_slice=pack(right))
+
+
+def _top(work: BackgroundWork, ahead: Wait, last: bool, found: str) -> ConditioningView:
+    """Show the status and the buttons, given what to say of work that has finished."""
+    return ConditioningView(
+        status=_status(work, ahead, found if work.state == FINISHED else work.note),
+        measure=gr.update(interactive=last), stop=gr.update(interactive=not work.ended),
+    )  # fmt: skip
+
+
+def _status(work: BackgroundWork, ahead: Wait, words: str) -> Markup:
     if work.state == FAILED:
         return problem(work.note)
     if work.state == WAITING:
         return waiting(ahead)
-    words = work.note
-    if work.state == FINISHED and isinstance(work, Slicing):
-        words = " and ".join(work.styles[k].label for k in work.chosen) + " on one scale"
-    elif work.state == FINISHED and isinstance(work, BackgroundMeasurement):
-        starts = len(work.styles)
-        words = f"{starts} start{'s' * (starts > 1)} on {work.device}"
-        if work.lanes > starts:
-            words += f": {work.lanes} lanes start like these, whatever their learning rate"
     line = status(work.state, *filter(None, [words]))
     if work.ended:
         return line
@@ -355,6 +363,7 @@ def connect(
         StartButton(page.slice, [page.measured, page.left, page.right], put_slicing),
     ]
     kinds = {page.measured: BackgroundMeasurement, page.sliced: Slicing}
-    PageWork(kinds, page, page.status, view, pace=0.2).connect(demo, jobs, files, starts, page.stop)
+    shown = PageWork(kinds, page, page.status, lambda work, ahead, last: view(work, ahead, last), pace=0.2)
+    shown.connect(demo, jobs, files, starts, page.stop)
     columns.fair.click(propose, [page.measured, *controls], [*controls, columns.fair_words], **UNQUEUED)
     columns.curved.change(track, run, list(columns.race_figures), trigger_mode="always_last", **UNQUEUED)

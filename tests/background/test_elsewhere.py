@@ -13,7 +13,7 @@ from support.races import PAIR, small
 from support.waiting import wait_until
 
 from olora_viz.background import study as background
-from olora_viz.background.elsewhere import Packed, Parcel, compute, take
+from olora_viz.background.elsewhere import Parcel, compute, take
 from olora_viz.background.host import Host
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing
 from olora_viz.background.race import FINAL_ANSWERS, BackgroundRace, final_answers
@@ -128,7 +128,7 @@ def test_a_measurement_is_that_of_this_process_and_what_is_cut_takes_it_along(fo
     here, there = (work.result for work in found)
     np.testing.assert_array_equal(here.hessian.lambda_max, there.hessian.lambda_max)
     cut = Slicing(folder.name, config, folder, found[1].styles, measured=found[1], chosen=(0,))
-    made = pickle.loads(pickle.dumps(Packed.of(cut))).unpacked(folder, folder)
+    made = pickle.loads(pickle.dumps(cut))
     np.testing.assert_array_equal(made.measured.result.grad_norm, here.grad_norm)
 
 

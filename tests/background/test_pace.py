@@ -130,12 +130,12 @@ def test_what_another_machine_computed_or_what_has_not_ended_teaches_nothing() -
 
 
 def test_what_is_left_of_a_race_shrinks_to_nothing_and_a_pause_at_a_goal_counts_as_its_end() -> None:
-    speeds, config, took = learnt()
+    _, config, took = learnt()
     steps = list(raced(config)[1])
     styles = lane_styles(config.lanes)
 
     def left(done: int, goal: float = math.inf) -> float:
-        value = speeds.left(BackgroundRace("", config, None, styles, steps=steps[:done], goal=goal), took)
+        value = BackgroundRace("", config, None, styles, steps=steps[:done], goal=goal).remaining(took)
         assert value is not None
         return value
 
@@ -146,9 +146,9 @@ def test_what_is_left_of_a_race_shrinks_to_nothing_and_a_pause_at_a_goal_counts_
     assert left(2) == pytest.approx(2 * left(2, goal=3))
     assert left(len(steps)) == left(2, goal=2) == 0
     alone = BackgroundRace("", config, None, styles)
-    assert speeds.left(alone, None) is None
-    assert speeds.left(replace(alone, left=took / 2), took) == took / 2, "it is stopped then"
-    assert speeds.left(replace(alone, steps=steps[:2]), None) == pytest.approx(2 * seen)
+    assert alone.remaining(None) is None
+    assert replace(alone, left=took / 2).remaining(took) == took / 2, "it is stopped then"
+    assert replace(alone, steps=steps[:2]).remaining(None) == pytest.approx(2 * seen)
 
 
 def test_the_latest_measurement_tells_how_long_the_next_one_takes() -> None:
@@ -161,7 +161,7 @@ def test_the_latest_measurement_tells_how_long_the_next_one_takes() -> None:
     more = speeds.forecast(replace(config, lanes=(*PAIR, Lane("pissa", r=2))), BackgroundMeasurement)
     assert more is not None
     assert more.seconds > 3.0
-    assert speeds.left(replace(work, part=0.75), 3.0) == pytest.approx(0.75)
+    assert replace(work, part=0.75).remaining(3.0) == pytest.approx(0.75)
 
 
 def test_a_few_steps_are_timed_and_the_race_after_them_has_the_same_bits() -> None:

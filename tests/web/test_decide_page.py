@@ -14,7 +14,6 @@ from support.races import small
 from support.small_decision import STUDY
 
 from olora_viz.background import study as background
-from olora_viz.background.elsewhere import Packed
 from olora_viz.background.measurement import Slicing
 from olora_viz.background.record import FAILED
 from olora_viz.background.study import BackgroundStudy, Deciding
@@ -170,7 +169,7 @@ def test_what_goes_to_a_worker_has_nothing_of_the_page(jobs: Jobs) -> None:
     slices = Slicing("", measured.config, None, measured.styles, measured=measured)
     for work in (measured, slices, put(jobs, LIMITS, files(), ASKED), claims.put(jobs, LIMITS, files(), CLAIMED)):
         jobs.stop(work)
-        assert b"olora_viz.web" not in pickle.dumps(Packed.of(work))
+        assert b"olora_viz.web" not in pickle.dumps(work)
 
 
 def test_the_minutes_stay_within_the_server_s_limit() -> None:

@@ -24,15 +24,16 @@ from pathlib import Path
 import gradio as gr
 import torch
 
-from olora_viz.background.race import BackgroundRace, final_answers
+from olora_viz.background.host import Host
+from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import LOADING, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
+from olora_viz.figures.theme import lane_styles
 from olora_viz.machine.files import write_text
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.measures.curvature import TRACKED
 from olora_viz.models import MODELS
 from olora_viz.models.loading import snapshot
-from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import RACING, Step
@@ -106,6 +107,24 @@ def requested(file: Path) -> str:
         return ""
 
 
+class _TimeSlice(Host):
+    """What has a race computed for so many seconds, until another process requests its end, for a step at least."""
+
+    def __init__(self, race: BackgroundRace, requests: Path, seconds: int, models: ModelCache | None) -> None:
+        self._race, self._requests, self._models, self._done = race, requests, models, len(race.steps)
+        self._until = time.monotonic() + seconds - BEGINNING_SECONDS - ENDING_SECONDS
+
+    @property
+    def models(self) -> ModelCache | None:
+        return self._models
+
+    def yields(self) -> bool:
+        what = requested(self._requests)
+        if what == STOP:
+            self._race.stop()
+        return what == PAUSE or (time.monotonic() > self._until and len(self._race.steps) > self._done)
+
+
 def turn(
     config: RaceConfig, folder: Path, requests: Path, done: int, goal: float, models: ModelCache | None = None
 ) -> Iterator[News]:
@@ -119,33 +138,25 @@ def turn(
         goal: the step after which it pauses.
         models: holds the model if it was loaded before.
     """
-    seconds = seconds_needed(config, done, goal)
-    until = time.monotonic() + seconds - BEGINNING_SECONDS - ENDING_SECONDS
-    begun = (folder / "config.json").exists()
-    run = runs.resume_run(folder, cache=models) if begun else runs.start(config, folder, cache=models)
-    racing = run.race
+    race = BackgroundRace("", config, folder, lane_styles(config.lanes), goal=goal)
+    race.restore()
+    race.host = _TimeSlice(race, requests, seconds_needed(config, done, goal), models)
     try:
-        yield RaceRecord.of(racing)
-        steps_left = iter(run)
-        while True:
-            what = requested(requests)
-            if what == STOP:
-                racing.close()
-            elif what == PAUSE or done >= goal:
-                run.checkpoint()
-                return
-            step = next(steps_left, None)
-            if step is None:
-                break
-            done = step.step
-            yield step
-            if time.monotonic() > until and racing.status == RACING:
-                steps_left.close()
-                return
-        answers = final_answers(racing) if done else ()
-        yield replace(RaceRecord.of(racing), answers=answers, tested=racing.tested())
+        race.load()
+        yield replace(race.record(), steps=())
+        yield from race.turn()
+        if race.ended:
+            yield replace(race.record(), steps=())
     finally:
-        racing.lanes.detach()
+        race.release()
+
+
+class WarmModels(ModelCache):
+    """Models that stay where they are between turns."""
+
+    def release(self) -> None:
+        """Forget what no race has used since the last call."""
+        self.forget_unused()
 
 
 def warm_up() -> None:
@@ -156,7 +167,7 @@ def warm_up() -> None:
     """
     preloaded = (card.name for card in MODELS.values() if card.hub_id and snapshot(card.hub_id))
     for name in (RaceConfig.model, *preloaded):
-        models = ModelCache()
+        models = WarmModels()
         with suppress(ValueError):  # a turn will say what is wrong with it
             models.load(RaceConfig(model=name, device="cuda"))
             _warm[name] = models
@@ -169,14 +180,10 @@ _warm: dict[str, ModelCache] = {}
 def forked(config: RaceConfig, folder: Path, requests: Path, done: int, goal: float) -> Iterator[News | Failed]:
     """Take a turn in a forked process, on one thread: a fork does not keep the parent's threads."""
     torch.set_num_threads(1)
-    models = _warm.get(config.model)
     try:
-        yield from turn(config, folder, requests, done, goal, models)
+        yield from turn(config, folder, requests, done, goal, _warm.get(config.model))
     except ValueError as error:
         yield Failed(str(error))
-    finally:
-        if models is not None:
-            models.forget_unused()
 
 
 def _duration(config: RaceConfig, folder: Path, requests: Path, done: int, goal: float) -> int:
@@ -237,18 +244,21 @@ REFUSALS = {
 """Why a GPU is not lent, by the titles of the package ``spaces``."""
 
 
-class ZeroGpu(Executor):
-    """Time slices of a GPU for races, each a turn; a race on the CPU is raced in this process, as any other."""
+class ZeroGpu(Executor[BackgroundRace]):
+    """Time slices of a GPU for races, each a turn; a race on the CPU is raced in this process, as any other.
+
+    All other work is on the CPU there, see `here`.
+    """
 
     def takes(self, work: BackgroundWork) -> bool:
-        """Whether it is a race that needs a GPU, and follows no other one."""
-        return isinstance(work, BackgroundRace) and work.config.device != "cpu" and work.source is None
+        """Whether it needs a GPU, and follows no other one."""
+        return work.config.device != "cpu" and work.source is None
 
     def prepare(self, config: RaceConfig) -> None:
         """See `warm_up`."""
         warm_up()
 
-    def heed(self, work: BackgroundWork) -> None:
+    def heed(self, work: BackgroundRace) -> None:
         """Write down what is wished of a race, for the process that has it or will have it."""
         with work.changed:  # two threads may ask at once, and write one file
             halts = work.stopping.is_set() or work.pauses()
@@ -257,9 +267,8 @@ class ZeroGpu(Executor):
             if requested(file) != what:
                 request(file, what)
 
-    def compute(self, work: BackgroundWork) -> bool:
+    def compute(self, work: BackgroundRace) -> bool:
         """Take one turn; if the race does not finish in it, the queue schedules another."""
-        assert isinstance(work, BackgroundRace)
         work.become(LOADING)
         work.progress(0.0, "waiting for a GPU")
         ended = None

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 
 from olora_viz.background.elsewhere import Ended, Parcel, compute_there, prepare_there, take
-from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import LOADING
 from olora_viz.background.wishes import Wishes
 from olora_viz.background.work import BackgroundWork
@@ -42,7 +41,7 @@ LATEST = 5.0
 """Seconds for which the number of places is not counted again."""
 
 
-class Cluster(Executor):
+class Cluster(Executor[BackgroundWork]):
     """A running Ray cluster.
 
     Args:
@@ -154,8 +153,6 @@ class Cluster(Executor):
             if not ready:
                 continue
             ended, begun = take(work, self._ray.get(next(news)), note), True
-            if isinstance(work, BackgroundRace):  # a turn that ends well ends with a checkpoint
-                work.cut_off = bool(work.steps) and (ended is None or ended.stopped or bool(ended.problem))
             if ended is not None:
                 return ended
 

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from olora_viz.background.host import Host
 from olora_viz.background.race import BackgroundRace
@@ -84,7 +84,10 @@ def here(config: RaceConfig) -> RaceConfig:
     return replace(config, device="cpu") if on_zero_gpu() else config
 
 
-class Executor:
+W = TypeVar("W", bound=BackgroundWork)
+
+
+class Executor(Generic[W]):
     """Where work is computed, if not in the process that serves."""
 
     places = 1
@@ -97,23 +100,23 @@ class Executor:
     def prepare(self, config: RaceConfig) -> None:
         """Let the first race on a set-up start at once."""
 
-    def compute(self, work: BackgroundWork) -> bool | None:
+    def compute(self, work: W) -> bool | None:
         """Compute work until its end or a pause, in place of `BackgroundWork.run`."""
         raise NotImplementedError
 
-    def heed(self, work: BackgroundWork) -> None:
+    def heed(self, work: W) -> None:
         """Hear that what is wished of work may have changed; by default `compute` looks for itself."""
 
 
 @dataclass(eq=False)
-class Job(Host):
+class Job(Host, Generic[W]):
     """Work that the queue computes, and its host.
 
     A race pauses between two turns: on disk as a checkpoint, and on a CPU also in memory until another job's turn, so
     that single steps are quick.
     """
 
-    work: BackgroundWork
+    work: W
     owner: Visitor = NOBODY
     turn: tuple[float, float, int] = FRONT
     """See `fairness.Waits`."""
@@ -133,8 +136,6 @@ class Job(Host):
         """Keep the path of a visitor's own file, and the server's others, out of everything that is shown."""
         work = self.work
         work.name, work.host, work.disk_full = derived(work.id, b"name", 9), self, DISK_FULL
-        if not isinstance(work, BackgroundRace):
-            work.config = here(work.config)
         work.own_files = {name: Path(getattr(work.config, name)) for name in own_fields(work.config)}
         names: dict[str, Any] = {name: path.name for name, path in work.own_files.items()}
         work.config = replace(work.config, **names)
@@ -194,7 +195,7 @@ class Job(Host):
     # As the host of its work -----------------------------------------------------------------------
 
     @property
-    def executor(self) -> Executor | None:
+    def executor(self) -> Executor[Any] | None:
         """Where it is computed, if not in this process."""
         executor = self.queue.executor if self.queue is not None else None
         return executor if executor is not None and executor.takes(self.work) else None
@@ -256,28 +257,25 @@ STUDY_SUFFIX = ".study"
 class Access(NamedTuple):
     """What a key opens, and with which rights."""
 
-    run: BackgroundRace | RaceRecord
-    """A race of this server, or a recorded one."""
+    race: BackgroundRace | None
+    """A race of this server; None for a recorded one."""
     owned: bool = True
     """Whether the key is the owner's, who may also pause, step, resume and stop the run, take its adapters and race on
     its own file again."""
     forgettable: bool = True
-
-    @property
-    def race(self) -> BackgroundRace | None:
-        """The run as it changes; None for a recorded race."""
-        return self.run if isinstance(self.run, BackgroundRace) else None
+    recorded: RaceRecord | None = None
 
     @property
     def record(self) -> RaceRecord:
         """What may be seen of the run now: others see nothing that quotes a visitor's own file, nor its adapters."""
-        if isinstance(self.run, RaceRecord):
-            return self.run
-        now = self.run.record()
-        if self.owned or not self.run.own_files:
+        if self.race is None:
+            assert self.recorded is not None
+            return self.recorded
+        now = self.race.record()
+        if self.owned or not self.race.own_files:
             return now
         note = "" if now.state == FAILED else now.note
-        if "task" not in self.run.own_files:
+        if "task" not in self.race.own_files:
             return replace(now, note=note)
         held_out = now.held_out and now.held_out.without_quotes()
         steps = tuple(step.without_measure("factors") for step in now.steps)  # which make the adapters
@@ -288,7 +286,7 @@ class Access(NamedTuple):
     @property
     def readers_key(self) -> str:
         """What opens it for reading; empty for a recorded race."""
-        return readers_key(self.run.id) if isinstance(self.run, BackgroundRace) else ""
+        return readers_key(self.race.id) if self.race else ""
 
 
 def record_of(folder: Path) -> Path:
@@ -329,7 +327,7 @@ DAMAGED = (AttributeError, IndexError, KeyError, TypeError, ValueError, OSError)
 """The exceptions that a damaged file raises."""
 
 
-def shelved(home: Path) -> Iterator[Job]:
+def shelved(home: Path) -> Iterator[Job[BackgroundRace]]:
     """Find the races of a runs folder: ended, or paused.
 
     Unreadable runs are set aside, and the log says why.
@@ -351,7 +349,7 @@ def shelved(home: Path) -> Iterator[Job]:
             _set_aside(folder, error)
 
 
-def opened(folder: Path, home: Path) -> Job:
+def opened(folder: Path, home: Path) -> Job[BackgroundRace]:
     """Show a run folder of the server's owner under a new key.
 
     Nothing is written to it, unless the race is unfinished and resumed.
@@ -373,7 +371,7 @@ def opened(folder: Path, home: Path) -> Job:
     return job
 
 
-def _read(folder: Path, key: str, zips: Path | None = None) -> Job:
+def _read(folder: Path, key: str, zips: Path | None = None) -> Job[BackgroundRace]:
     """Return the race of a folder and of the files next to it.
 
     Raises:

@@ -8,8 +8,8 @@ import os
 import threading
 import time
 import weakref
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -32,7 +32,7 @@ from olora_viz.races.data import ModelCache
 from olora_viz.races.step import STOPPED
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
-from olora_viz.web.jobs.job import RESTARTED, Access, Executor, Job, new_key, opened, readers_key, shelved
+from olora_viz.web.jobs.job import RESTARTED, Access, Executor, Job, here, new_key, opened, readers_key, shelved
 from olora_viz.web.jobs.shared import RaceSeat, race_key
 from olora_viz.web.jobs.shared_study import StudySeat
 
@@ -95,7 +95,7 @@ class Jobs:
     """
 
     def __init__(
-        self, limits: Limits | None = None, folder: Path | None = None, executor: Executor | None = None
+        self, limits: Limits | None = None, folder: Path | None = None, executor: Executor[Any] | None = None
     ) -> None:
         self._limits, self._runs_folder, self.executor = limits or Limits(), RunsFolder(folder), executor
         self.folder = self._runs_folder.path
@@ -126,7 +126,6 @@ class Jobs:
         """
         job = opened(folder, self.folder)
         self._list(job)
-        assert isinstance(job.work, BackgroundRace)
         return job.work
 
     def get(self, key: object) -> BackgroundRace | None:
@@ -139,21 +138,16 @@ class Jobs:
         A dictionary compares hashes that are salted anew in every process, so the time of an answer tells nothing
         about the keys.
         """
-        job = self._jobs.get(key) if isinstance(key, str) else None
-        if job is None or not isinstance(job.work, kind):
-            return None
-        job.was_seen()
-        return job.work
+        job = _asked(self._jobs, key, kind)
+        return job.work if job else None
 
     def opened(self, key: object) -> Access | None:
         """Find what a key opens: a race of this server, with its rights, or a recorded race."""
         for owned, jobs in ((True, self._jobs), (False, self._for_readers)):
-            job = jobs.get(key) if isinstance(key, str) else None
-            if job is not None and isinstance(job.work, BackgroundRace):
-                job.was_seen()
+            if job := _asked(jobs, key, BackgroundRace):
                 return Access(job.work, owned, job.forgettable)
         recording = recorded(key)
-        return Access(recording) if recording else None
+        return Access(None, recorded=recording) if recording else None
 
     def shown(self, key: object) -> RaceRecord | None:
         """Find what a page shows under a key, its owner's or its readers'."""
@@ -212,7 +206,7 @@ class Jobs:
             more: its other attributes.
         """
         key = new_key()
-        return self.put(kind(key, config, self.folder / key, styles, **more), owner)
+        return self.put(kind(key, here(config), self.folder / key, styles, **more), owner)
 
     def put(self, work: W, owner: Visitor = NOBODY) -> W:
         """Put work into the queue, as `start` does, or let it follow equal work."""
@@ -240,7 +234,7 @@ class Jobs:
 
     def makes_way(self, job: Job) -> bool:
         """Whether work that is computed makes way for others: a race by its turn, other work for all that waits."""
-        return self._line.yields(job) if isinstance(job.work, BackgroundRace) else bool(self._line.waiting)
+        return self._line.yields(job) if job.work.to_its_end else bool(self._line.waiting)
 
     def prepare(self, config: RaceConfig) -> None:
         """Set up a race, time its first steps and forget it: the first one on its model and task starts at once.
@@ -307,11 +301,10 @@ class Jobs:
                     work.end(FAILED, work.sentence_on(error))
             if job is None or work.complete:
                 return
-            if isinstance(work, BackgroundRace) and work.cut_off and work.state == PAUSED and catch_up:
+            if work.cut_off and work.state == PAUSED and catch_up:
                 self._make_room(job.owner)
                 job.visit = copy_context()
-                work.last = len(work.steps) + 1  # it catches up, and writes its adapters
-                work.resume()
+                work.end_here()
                 self._return(job)
                 return
             work.stop()
@@ -325,10 +318,11 @@ class Jobs:
         with self._wake:
             job = self._jobs.get((work.source or work).id)
             ahead = self._line.ahead(job) if job else []
-            left = [self.speeds.left(each.work, each.seconds) for each in ahead]
+            left = [each.work.remaining(each.seconds) for each in ahead]
             places = self._line.before(job) if job else 0
         seconds = None if None in left else sum(filter(None, left)) / self._line.workers
-        return Wait(places, seconds, all(isinstance(each.work, BackgroundRace) for each in ahead))
+        called = {each.work.called for each in ahead}
+        return Wait(places, seconds, called.pop() if len(called) == 1 else BackgroundWork.called)
 
     def close(self) -> None:
         """Pause all races as they are, for the next server on the folder, and give it back."""
@@ -478,8 +472,10 @@ class Jobs:
         with self._wake:
             ours = [job for job in self._jobs.values() if job.forgettable and job is not but]
         at_rest = [job for job in ours if job.complete or job.work.state == PAUSED or job.work.source]
-        for kind in {type(job.work) for job in at_rest}:
-            alike = [job for job in at_rest if type(job.work) is kind]
+        kinds = defaultdict(list)
+        for job in at_rest:
+            kinds[type(job.work)].append(job)
+        for alike in kinds.values():
             equals = Counter(job.work.name for job in alike)
             counts = {job: max(1 / equals[job.work.name], COPY) for job in alike}
             gone = too_many(alike, self._limits.keep_races, counts, self._is_shown)
@@ -558,6 +554,15 @@ class Jobs:
                 elif work.state == PAUSED and not halted:
                     work.become(WAITING)  # it yielded to others, and keeps its place
                     self._line.waiting.append(job)
+
+
+def _asked(jobs: Mapping[str, Job[Any]], key: object, kind: type[W]) -> Job[W] | None:
+    """Find the job of a key whose work is of a kind, for a page that asks for it."""
+    job = jobs.get(key) if isinstance(key, str) else None
+    if job is None or not isinstance(job.work, kind):
+        return None
+    job.was_seen()
+    return job
 
 
 def _reported(call: Callable[[], object]) -> None:

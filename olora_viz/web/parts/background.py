@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import gradio as gr
@@ -27,7 +26,7 @@ from olora_viz.views.html import problem, status, waiting
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
-from olora_viz.web.jobs.job import new_key, study_folder
+from olora_viz.web.jobs.job import here, new_key, study_folder
 from olora_viz.web.jobs.shared import study_key
 from olora_viz.web.parts.card import PRIVATE, UNQUEUED, element, small_button
 
@@ -41,25 +40,22 @@ SIGN = 2.0
 """Seconds between signs of life of work without news: Gradio ends the event of a closed page at its next update."""
 
 
-async def changes(
-    jobs: Jobs, find: Callable[[], W | None], pace: float = 0.5
-) -> AsyncIterator[tuple[W, Wait, bool] | None]:
-    """Yield a job, what is ahead of it and whether it is complete, at every change; None as a sign of life.
+async def changes(jobs: Jobs, work: BackgroundWork, pace: float = 0.5) -> AsyncIterator[tuple[Wait, bool] | None]:
+    """Yield what is ahead of work and whether it is complete, at every change; None as a sign of life.
 
-    It ends when the job is complete or gone.
+    It ends when the work is complete or gone.
 
     Args:
-        find: returns the job, None if it is gone.
         pace: minimum seconds between two updates.
     """
     before: object = None
     told = time.monotonic()
-    while (work := find()) is not None:
+    while jobs.find(work.id, BackgroundWork):
         complete, ahead = work.complete, jobs.before(work).shown
         now = (work.version, complete, ahead)
         if now != before:
             before, told = now, time.monotonic()
-            yield work, ahead, complete
+            yield ahead, complete
         elif time.monotonic() - told > SIGN:
             told = time.monotonic()
             yield None
@@ -107,12 +103,11 @@ class PageWork(Generic[W]):
 
         async def follow(work: W) -> AsyncIterator[list[Any]]:
             sent = unchanged
-            async for change in changes(jobs, partial(jobs.find, work.id, type(work)), self.pace):
+            async for change in changes(jobs, work, self.pace):
                 if change is None:
                     yield unchanged
                     continue
-                current, ahead, last = change
-                shown = list(await asyncio.to_thread(self.view, current, ahead, last))
+                shown = list(await asyncio.to_thread(self.view, work, *change))
                 yield [gr.skip() if new == old else new for new, old in zip(shown, sent, strict=True)]
                 sent = [old if new == gr.skip() else new for new, old in zip(shown, sent, strict=True)]
 
@@ -183,7 +178,7 @@ def put_study(
         config = replace(config, forget=limit)
     name, styles = new_key(), lane_styles(config.lanes)
     folder = study_folder(jobs.folder / name)
-    study = BackgroundStudy(name, config, folder, styles, minutes=float(minutes), question=question)
+    study = BackgroundStudy(name, here(config), folder, styles, minutes=float(minutes), question=question)
     return jobs.study(study, study_key(f"{question}", config, minutes), owner)
 
 

@@ -127,12 +127,11 @@ def connect(desk: Desk) -> None:
         yield ""
         if work is None:
             return
-        async for change in changes(jobs, lambda: work):
+        async for change in changes(jobs, work):
             if change is None:
                 yield gr.skip()
                 continue
-            job, ahead, _ = change
-            progress = before_words(ahead) if ahead.places else job.note or job.state
+            progress = before_words(change[0]) if change[0].places else work.note or work.state
             yield remark(f"Asking them … {progress}")
         if work.state != FINISHED and work.race is not None:
             work.race.own_prompt = None

@@ -122,7 +122,7 @@ class Commands:
             setup = SetUp.from_controls(self._limits, controls, self._files)
         except ValueError:
             setup = SetUp.first(self._limits)
-        return view_of(Access(ready_race(setup.to_config(self._limits, self._files))))
+        return view_of(Access(None, recorded=ready_race(setup.to_config(self._limits, self._files))))
 
 
 def _earlier(step: Any, steps: int) -> int | None:

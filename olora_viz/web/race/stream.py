@@ -150,7 +150,7 @@ class Streams:
                     top = self._board.row(self._blank, lambda card: card.name in TOP_BAR)
                     yield [{"going": False, "gone": RACE_GONE}, *top]
                     return
-                async with self._drawing.setdefault(run.run.name, asyncio.Lock()):
+                async with self._drawing.setdefault((run.race or run.record).name, asyncio.Lock()):
                     job, began = run.race, time.monotonic()
                     version = job.version if job else 0
                     before = self._jobs.before(job).shown if job and job.state == WAITING else NEXT
