@@ -60,7 +60,7 @@ def test_a_newcomer_is_led_through_a_race_and_a_bet_and_a_reload_goes_on(
     guide.get_by_role("button", name="next").click()
     slider.press("Home")
     slider.press("ArrowRight")
-    expect(guide.get_by_text("speak of the race up to here").filter(visible=True).first).to_be_visible()
+    expect(guide.get_by_text("speaks of the race up to here").filter(visible=True).first).to_be_visible()
     guide.get_by_role("button", name="next").click()
     page.get_by_role("link", name="Learn", exact=True).click()
     expect(guide).to_be_hidden()
