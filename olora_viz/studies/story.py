@@ -24,7 +24,6 @@ from olora_viz.studies.contest import (
     metric_of,
     seed_groups,
 )
-from olora_viz.studies.other_metric import by_loss_too
 from olora_viz.studies.ranking import Place, standings
 from olora_viz.studies.sentences import at_best_rates, at_same_rates, departures, listed, setting_of
 from olora_viz.studies.statistics import (
@@ -41,6 +40,7 @@ from olora_viz.studies.statistics import (
     first_at,
     median_interval,
 )
+from olora_viz.studies.verdict_line import by_loss_too
 from olora_viz.tasks.evaluation import HeldOut
 
 WHICH_RESULT = ("final", "best")

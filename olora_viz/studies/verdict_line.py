@@ -24,15 +24,17 @@ from olora_viz.studies.contest import (
     SeedGroup,
     contests_of,
     fields_of,
+    halves,
     latest_drift,
     latest_examples,
     metric_of,
+    scores_of,
 )
 from olora_viz.studies.forgetting import ratio_of
-from olora_viz.studies.other_metric import by_loss_too
 from olora_viz.studies.sentences import (
     VERDICT_KINDS,
     Basis,
+    Statement,
     at_same_rates,
     few,
     leading,
@@ -41,7 +43,16 @@ from olora_viz.studies.sentences import (
     statement_of,
     turned,
 )
-from olora_viz.studies.statistics import AHEAD, BEHIND, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
+from olora_viz.studies.statistics import (
+    AHEAD,
+    BEHIND,
+    LEAST_EXAMPLES,
+    LEAST_SEEDS,
+    LEVEL,
+    UNDECIDED,
+    adjusted,
+    compare_all,
+)
 from olora_viz.tasks.evaluation import HeldOut
 
 CLEAR, STILL_OPEN, ONE_RUN = "clear", "open", "one run"
@@ -52,6 +63,9 @@ MOST_FIELDS = 6
 
 MANY_SEEDS = 5
 """With so many seeds, more are not the first thing to try."""
+
+LOOKS = 2
+"""The loss is a second look at the same runs: its p-values are multiplied by this (Bonferroni)."""
 
 REPR_CHARACTERS = 60
 """Characters of the sentence in the representation."""
@@ -240,6 +254,35 @@ def _of_contest(contest: Contest, examples: Examples, metric: Metric, drift: np.
         tuple(sentences), _at_most_open(certainty) if doubtful else certainty, first.basis, metric.name, leader,
         higher=bool(contest.at_end(LARGEST)), compared=(_compared(contest),),
     )  # fmt: skip
+
+
+def by_loss_too(contest: Contest, examples: Examples) -> list[Statement]:
+    """Return how the contenders stand by loss, if it orders others than right answers do; they keep their rates.
+
+    The metric that was named first decides; this is said beside it.
+
+    Args:
+        examples: on which the contenders were compared.
+    """
+    if contest.by_loss or len(contest.names) < 2:
+        return []
+    _, judge = halves(examples) if contest.chosen_on else (None, slice(None))
+    scores = [scores_of(group.lanes, examples, judge).of([*contest.runs]) for group in contest.contenders]
+    (pairs,) = adjusted([compare_all(scores)])
+    loss = contest.loss
+    by_loss = {
+        (i, j): replace(
+            pair, p_value=min(1.0, LOOKS * pair.p_value),
+            counts=pair.examples >= LEAST_EXAMPLES and (loss[i] - loss[j]) * pair.difference > 0,
+        )
+        for (i, j), pair in pairs.items()
+    }  # fmt: skip
+    orders = [{at for at, pair in each.items() if pair.in_these_runs == AHEAD} for each in (contest.pairs, by_loss)]
+    if orders[0] == orders[1]:
+        return []
+    first, *others = np.argsort(loss).tolist()
+    other = replace(contest, pairs=by_loss, by_loss=True)
+    return [statement_of(other, first, *others, where="By loss,")]
 
 
 def _drifts(contest: Contest, drift: np.ndarray) -> str:
