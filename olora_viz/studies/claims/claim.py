@@ -118,8 +118,6 @@ class Finding:
     def from_json(cls, values: Mapping[str, Any]) -> Finding:
         """Read back what `to_json` wrote; the p-value of an interval, which it left out, is NaN.
 
-        Earlier versions did not say what the intervals are over.
-
         Raises:
             KeyError: the values have another form.
             TypeError: likewise.
@@ -131,7 +129,7 @@ class Finding:
             verdict=values["verdict"], words=values["words"], seeds=values["seeds"],
             numbers={name: _number(value) for name, value in values["numbers"].items()},
             bars=tuple(map(Bar.from_json, values["bars"])), unit=values["unit"],
-            over=values.get("over", ""),
+            over=values["over"],
         )  # fmt: skip
 
 
