@@ -6,8 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = 314
 CEILING = {
-    "background": 1450, "cli": 1150, "figures": 3165, "initializers": 850, "lanes": 3215, "learn": 1730,
-    "machine": 1575, "measures": 1870, "models": 950, "notebook": 1300, "races": 3385, "studies": 7390, "tasks": 1830,
+    "background": 1450, "cli": 1150, "figures": 3162, "initializers": 850, "lanes": 3215, "learn": 1730,
+    "machine": 1575, "measures": 1865, "models": 950, "notebook": 1300, "races": 3365, "studies": 7385, "tasks": 1825,
     "views": 2510, "web": 6540,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
