@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -132,6 +132,11 @@ class Examples(Record):
     boilerplate_loss: np.ndarray = field(metadata=by_lane())
     """(K,) mean cross-entropy of the boilerplate, nats per token: of the end token, or of all that is the same in
     every answer. It is trained, and does not count in the held-out loss. NaN if there is none."""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], labels: Sequence[str]) -> Examples:
+        """Read back what `to_json` wrote; earlier versions wrote no loss of boilerplate."""
+        return super().from_json({label: {"boilerplate_loss": None} | values[label] for label in labels}, labels)
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> Examples:

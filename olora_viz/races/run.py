@@ -240,6 +240,7 @@ def resume_run(
         config = _with_steps(folder, planned, steps)
     racing = Race(config, task=task, progress=progress, resumed=True, cache=cache)
     try:
+        _check_losses(folder, racing)
         state = _read_checkpoint(folder, racing) if (folder / CHECKPOINT).exists() else None
     except ValueError:
         racing.lanes.detach()
@@ -252,6 +253,21 @@ def resume_run(
     if state is not None and _leads_on(state, config, recorded):
         racing.restore(state)
     return Run(folder, racing, recorded, adapters)
+
+
+def _check_losses(folder: Path, racing: Race) -> None:
+    """Check that the losses of a run are of the tokens of which its next ones will be.
+
+    Raises:
+        ValueError: those of an earlier version are not.
+    """
+    name = racing.data.about_held_out.boilerplate_name
+    evaluated = [step.eval_examples for step in read_steps(folder) if step.eval_examples is not None] if name else []
+    if any(np.isfinite(each.loss).any() and not np.isfinite(each.boilerplate_loss).any() for each in evaluated):
+        raise ValueError(
+            f"the run in {str(folder)!r} was made by an earlier version, whose losses were not without the {name}: "
+            "start it again in another folder"
+        )
 
 
 def copy_run(folder: str | Path, to: str | Path, steps: int | None = None) -> None:
@@ -333,9 +349,18 @@ def read_steps(folder: str | Path) -> list[Step]:
 
 
 def read_summary(folder: str | Path) -> dict[str, Any] | None:
-    """Read the summary of a run; None if it has not ended."""
+    """Read the summary of a run; None if it has not ended.
+
+    Earlier versions wrote the base model's loss with the boilerplate, if there was any: then it is not known.
+    """
     path = Path(folder) / "summary.json"
-    return read_json_object(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    summary = read_json_object(path)
+    base, held_out = summary.get("base", {}), summary.get("held_out", {})
+    if "boilerplate_loss" not in base and held_out.get("deciding") != held_out.get("supervised"):
+        base["loss"] = None
+    return summary
 
 
 def adapter_warnings(folder: str | Path) -> list[str]:

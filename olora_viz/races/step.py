@@ -209,6 +209,10 @@ class Step(Record):
             if key not in BESIDE:
                 known = MEASURES.get(key)
                 measures[key] = known.from_json(value, labels) if known else of_label(value, labels)
+        rows = values.get("eval_examples", {})
+        if any(row.get("deciding_loss") is not None for row in rows.values()):
+            # Of an earlier version, whose held-out loss had the boilerplate.
+            measures["eval_loss"] = of_label({label: row["deciding_loss"] for label, row in rows.items()}, labels)
         return cls(
             step=values["step"],
             measures=measures,

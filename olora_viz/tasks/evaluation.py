@@ -53,8 +53,16 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Evaluation:
-        """Read back what `to_json` wrote, bit for bit; KeyError, TypeError or ValueError for another form."""
-        return cls(*(np.array(values[f.name], dtype=float) for f in fields(cls)))
+        """Read back what `to_json` wrote, bit for bit; KeyError, TypeError or ValueError for another form.
+
+        Earlier versions wrote the loss of all supervised tokens and, where most of them were boilerplate, that of the
+        others as ``deciding_loss``.
+        """
+        loss = np.array(values["loss"], dtype=float)
+        others = np.array(values.get("deciding_loss", np.nan), dtype=float)
+        read = values | {"loss": np.where(np.isnan(others), loss, others)}
+        read.setdefault("boilerplate_loss", np.full_like(loss, np.nan))
+        return cls(*(np.array(read[f.name], dtype=float) for f in fields(cls)))
 
     def repeated(self, K: int) -> Evaluation:
         """Repeat the results of one lane for K identical lanes."""
@@ -345,7 +353,8 @@ class HeldOut:
 
 def boilerplate_in(summary: dict[str, Any]) -> str:
     """Return what the boilerplate of a race is called, from its summary; empty if there is none."""
-    return HeldOut(**summary["held_out"]).boilerplate_name
+    about = summary.get("held_out")  # which earlier versions did not write
+    return HeldOut(**about).boilerplate_name if about else ""
 
 
 def held_out_of(

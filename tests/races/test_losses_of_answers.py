@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -226,18 +226,47 @@ def test_a_studys_losses_and_its_margin_are_those_of_the_answer(tmp_path) -> Non
     assert reference.margin == pytest.approx(0.02 * (of_tokens[0] - reference.test_loss), rel=1e-3)
 
 
-def test_results_without_the_loss_of_boilerplate_are_refused(tmp_path) -> None:
-    run = tmp_path / "run"
-    race = ov.race(small(task=str(yes_no_file(tmp_path)), steps=2, eval_every=2, device="cpu"))
-    list(race)
-    race.save(run)
-    steps = run / "steps.jsonl"
-    lines = [json.loads(line) for line in steps.read_text().splitlines()]
-    for row in lines[-1]["eval_examples"].values():
+def as_written_before(line: dict) -> dict:
+    """Return a step as earlier versions wrote it, where most supervised tokens were boilerplate."""
+    for label, row in line.get("eval_examples", {}).items():
+        row["deciding_loss"] = line["eval_loss"][label]
+        line["eval_loss"][label] = 0.125
         del row["boilerplate_loss"]
+    return line
+
+
+def test_runs_of_earlier_versions_open_and_are_not_gone_on_with(tmp_path) -> None:
+    path = yes_no_file(tmp_path)
+    config = small(task=str(path), steps=4, eval_every=2, device="cpu")
+    race = ov.race(config)
+    next(race), next(race)
+    race.save(tmp_path / "run")
+    steps = tmp_path / "run" / "steps.jsonl"
+    before = [step.eval_loss for step in ov.load_run(tmp_path / "run").steps]
+    lines = [as_written_before(json.loads(line)) for line in steps.read_text().splitlines()]
     steps.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(ValueError, match="is damaged: line 2 is not a step"):
-        ov.load_run(run)
+    again = ov.load_run(tmp_path / "run").steps
+    assert again[0].eval_loss is before[0] is None
+    np.testing.assert_array_equal(again[1].eval_loss, before[1])
+    assert np.isnan(again[1].eval_examples.boilerplate_loss).all()
+    with pytest.raises(ValueError, match="made by an earlier version, whose losses were not without the end token"):
+        ov.resume_run(tmp_path / "run")
+
+
+def test_records_of_earlier_versions_are_read(tmp_path) -> None:
+    race = ov.race(small(task=str(yes_no_file(tmp_path)), device="cpu"))
+    list(race)
+    record = replace(RaceRecord.of(race), tested=race.tested())
+    values = json.loads(json.dumps(record.to_json()))
+    for results in (values["baseline"], *values["tested"]):
+        results["deciding_loss"], results["loss"] = results["loss"], [0.125] * len(results["loss"])
+        del results["boilerplate_loss"]
+    del values["held_out"]["ends"]
+    again = RaceRecord.from_json(values)
+    np.testing.assert_array_equal(again.tested.lanes.loss, race.tested().lanes.loss)
+    np.testing.assert_array_equal(again.baseline.loss, race.baseline.loss)
+    assert np.isnan(again.baseline.boilerplate_loss).all()
+    assert asdict(again.held_out) | {"ends": True} == asdict(record.held_out)
 
 
 def test_rows_of_an_earlier_version_are_not_pooled_with_new_ones(tmp_path) -> None:
@@ -255,6 +284,9 @@ def test_rows_of_an_earlier_version_are_not_pooled_with_new_ones(tmp_path) -> No
     assert len(ov.verdicts(folder).each) == 2
 
 
-def test_results_by_example_are_read_back() -> None:
+def test_results_by_example_without_a_loss_of_boilerplate_are_read() -> None:
     examples = Examples(np.ones((1, 2)), np.ones((1, 2)), np.array([np.nan]), np.array([0.5]))
-    assert Examples.from_json(examples.to_json(["lora"]), ["lora"]) == examples
+    values = examples.to_json(["lora"])
+    assert Examples.from_json(values, ["lora"]) == examples
+    del values["lora"]["boilerplate_loss"]
+    assert np.isnan(Examples.from_json(values, ["lora"]).boilerplate_loss).all()

@@ -118,6 +118,8 @@ class Finding:
     def from_json(cls, values: Mapping[str, Any]) -> Finding:
         """Read back what `to_json` wrote; the p-value of an interval, which it left out, is NaN.
 
+        Earlier versions did not say what the intervals are over.
+
         Raises:
             KeyError: the values have another form.
             TypeError: likewise.
@@ -129,7 +131,7 @@ class Finding:
             verdict=values["verdict"], words=values["words"], seeds=values["seeds"],
             numbers={name: _number(value) for name, value in values["numbers"].items()},
             bars=tuple(map(Bar.from_json, values["bars"])), unit=values["unit"],
-            over=values["over"],
+            over=values.get("over", ""),
         )  # fmt: skip
 
 

@@ -48,7 +48,10 @@ def mean_loss(row: Row) -> float:
 
 
 def mean_losses(verdicts: Verdicts, cell: Cell, method: str, at: Candidate) -> Float[np.ndarray, "seeds examples"]:
-    """Return `mean_loss` of each seed of a method at a candidate, by example or, if unknown, in all (seeds, 1)."""
+    """Return `mean_loss` of each seed of a method at a candidate, by example.
+
+    Earlier versions kept the means over the examples alone (seeds, 1).
+    """
     rows = [verdicts.rows[trial] for trial in verdicts.study.trials(cell, method, [at]) if trial in verdicts.rows]
     losses = by_example(rows, "run_loss_by_example")
     return np.array([[mean_loss(row)] for row in rows]) if losses is None else losses

@@ -170,7 +170,8 @@ def curves_of(verdicts: Verdicts, trials: Iterable[Trial]) -> dict[Trial, LossCu
         if summary is None:
             raise ValueError(f"{str(folder)!r} has no summary of its race")
         first = math.ceil(summary["examples"]["train"] / config.batch_size)
-        losses = losses_around(read_steps(folder), first, HeldOut(**summary["held_out"]))
+        about = summary.get("held_out")  # which earlier versions did not write
+        losses = losses_around(read_steps(folder), first, about and HeldOut(**about))
         for k, lane in enumerate(config.lanes):
             trial = verdicts.study.trial_of(config, lane)
             if trial in wanted:
@@ -178,7 +179,7 @@ def curves_of(verdicts: Verdicts, trials: Iterable[Trial]) -> dict[Trial, LossCu
     return curves
 
 
-def losses_around(steps: list[Step], first: int, held_out: HeldOut) -> Float[np.ndarray, "2 n lanes"]:
+def losses_around(steps: list[Step], first: int, held_out: HeldOut | None) -> Float[np.ndarray, "2 n lanes"]:
     """Return training and validation losses of every lane at the evaluations, both of all supervised tokens.
 
     The training loss of step t is that of the parameters after t − 1 steps, so the steps around an evaluation after
@@ -195,7 +196,7 @@ def losses_around(steps: list[Step], first: int, held_out: HeldOut) -> Float[np.
     training = [losses[e - half : e + half + 1].mean(0) for e in whole]
     results = ((steps[e - 1].eval_loss, steps[e - 1].eval_examples) for e in whole)
     validation = [
-        held_out.supervised_loss(loss, examples.boilerplate_loss)
+        held_out.supervised_loss(loss, examples.boilerplate_loss) if held_out else loss
         for loss, examples in results
         if loss is not None and examples is not None
     ]
