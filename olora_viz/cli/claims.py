@@ -64,14 +64,11 @@ def claims(options: argparse.Namespace) -> int:
 
 def _evidence(options: argparse.Namespace, needs_study: bool, stack: ExitStack, progress: Progress) -> ClaimEvidence:
     """Return what the claims are judged on."""
-    from olora_viz.studies.budget import checked_minutes
     from olora_viz.studies.claims.evidence import ClaimEvidence
     from olora_viz.studies.folder import verdicts
 
     check_whole("rank", options.rank, 1)
     check_whole("batch_size", options.batch_size, 1)
-    if options.minutes is not None:
-        checked_minutes(options.minutes)
     if options.study and options.minutes:
         raise ValueError("--minutes runs a study: leave it out with --study")
     if options.minutes and not needs_study:
@@ -88,7 +85,7 @@ def _evidence(options: argparse.Namespace, needs_study: bool, stack: ExitStack, 
         keep=options.keep or ClaimEvidence.keep,
         **_reading(options, study, model, task),
     )  # fmt: skip
-    if options.minutes:
+    if options.minutes is not None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         return replace(evidence, study=_run(folder / "study", options.minutes, evidence))
     return evidence

@@ -119,9 +119,10 @@ def print_json(values: Any) -> None:
 
 def save_charts(file: Path, figures: Sequence[Any], what: str = "charts") -> None:
     """Save figures as a PNG, and say so."""
-    from olora_viz.figures.png import write_png
+    from olora_viz.figures.png import png_bytes
+    from olora_viz.machine.files import write_bytes
 
-    write_png(file, figures)
+    write_bytes(file, png_bytes(figures))
     say(f"{what} saved to {file}")
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from olora_viz.figures.drawing import drawing
 from olora_viz.figures.layers import layer_words
 from olora_viz.figures.layout import Figure, axis, layout
 from olora_viz.figures.plots import chosen
-from olora_viz.figures.png import drawing
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.tables import plain

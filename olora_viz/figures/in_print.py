@@ -9,8 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from olora_viz.figures.drawing import Drawing
 from olora_viz.figures.layout import paint
-from olora_viz.figures.png import INCH, Drawing, colors_of, draw
+from olora_viz.figures.png import INCH, colors_of, draw
 from olora_viz.machine.checks import described, unknown
 
 WIDTHS = {"paper": 3.35, "wide": 6.9}

@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 from torch import Tensor, nn
 
 from olora_viz.figures.choices import choices_figure
+from olora_viz.figures.drawing import Drawing, drawing
 from olora_viz.figures.forgotten import forgotten_figure, front_figure
 from olora_viz.figures.interaction import interaction_figures
 from olora_viz.figures.layers import depth_figure
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.png import Drawing, drawing
 from olora_viz.figures.race import (
     NamedRun,
     RaceCurves,

@@ -16,7 +16,7 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.wording import rounded
 from olora_viz.measures.measure import Measure, Record
-from olora_viz.measures.spectra import triangle
+from olora_viz.measures.spectra import moved_factors, product_singular_values
 
 MOST_SIDE = 128
 """Rows and columns of a picture at most: of a larger matrix each number is the mean of a block."""
@@ -80,13 +80,9 @@ class Pictured:
     B: Picture
     sigma: tuple[float, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Pictured:
-        """Read back what `to_json` wrote."""
+        """Read back what `asdict` returned."""
         A, B = (Picture(**values[name]) for name in ("A", "B"))
         if len(A.text) != A.rows * A.columns or len(B.text) != B.rows * B.columns:
             raise ValueError("a picture must have a letter for each number")
@@ -126,7 +122,7 @@ class Factors(Record):
 
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return plain values."""
-        return {label: {layer: each.to_json() for layer, each in by.items()} for label, by in self.of.items()}
+        return {label: {layer: asdict(each) for layer, each in by.items()} for label, by in self.of.items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any], labels: Sequence[str]) -> Factors:
@@ -231,17 +227,11 @@ def _pictured(lanes: Lanes, part: Callable[[Tensor, Tensor], Tensor]) -> Factors
         for layer in layers:
             now, start = lanes.factors(layer, k), lanes.start_factors(layer, k)
             if now.A.numel():
-                A, B = part(now.A, start.A), part(now.B, start.B)
-                sigma = _sigma(now.A, now.B, start.A, start.B, float(lanes.scale[k]))
-                by.setdefault(lanes.labels[k], {})[layer] = Pictured(Picture.of(A), Picture.of(B), sigma)
+                A, B, moved = part(now.A, start.A), part(now.B, start.B), moved_factors(now, start)
+                sigma = lanes.scale[k] * product_singular_values(moved.B, moved.A)[: len(A)]
+                digits = tuple(rounded(value, DIGITS) for value in sigma.tolist())
+                by.setdefault(lanes.labels[k], {})[layer] = Pictured(Picture.of(A), Picture.of(B), digits)
     return Factors(by)
-
-
-def _sigma(A: Tensor, B: Tensor, A0: Tensor, B0: Tensor, scale: float) -> tuple[float, ...]:
-    """Return the r largest singular values of ΔW = s (BA − B⁰A⁰), see `update_spectra`."""
-    up, down = triangle(torch.cat([B - B0, B0], dim=-1)).double(), triangle(torch.cat([A, A - A0]).mT).double()
-    values = scale * torch.linalg.svdvals(up @ down.mT)[: len(A)]
-    return tuple(rounded(value, DIGITS) for value in values.tolist())
 
 
 FACTORS_INSIDE = Measure(

@@ -19,8 +19,8 @@ from olora_viz.notebook import setup
 from olora_viz.notebook.panel import Panel
 from olora_viz.notebook.setup import Node, bar, box, button, card, charts, control, html
 from olora_viz.races.config import RaceConfig
-from olora_viz.studies.budget import METHODS, checked_minutes, methods_of
-from olora_viz.studies.decide import GIVEN, Decision
+from olora_viz.studies.decide import GIVEN, Decision, checked_minutes
+from olora_viz.studies.method import METHODS, methods_of
 from olora_viz.studies.study import DEFAULT_RACE
 from olora_viz.views import decision
 from olora_viz.views import html as fragments
@@ -189,7 +189,7 @@ class DecidePanel(Panel):
         return config
 
     def _config(self) -> RaceConfig:
-        methods = methods_of(self.starts) if self.starts else METHODS[:1]
+        methods = methods_of(self.starts)
         lanes = tuple(Lane(init, r=rank) for rank in self.ranks for init in methods)
         return RaceConfig(model=self.model.strip(), task=self.task.strip(), lanes=lanes, **self._of_text)
 

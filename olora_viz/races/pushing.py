@@ -8,7 +8,7 @@ from pathlib import Path
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.files import read_json_object, reason
 from olora_viz.models import MODELS
-from olora_viz.races.export import bare_card, model_card
+from olora_viz.races.model_card import bare_card, model_card
 from olora_viz.races.run import read_config, read_summary
 
 CONFIG, WEIGHTS, README = "adapter_config.json", "adapter_model.safetensors", "README.md"

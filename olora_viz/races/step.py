@@ -245,6 +245,24 @@ def held_out_at_start(inits: Sequence[str], base: float | None) -> np.ndarray:
     return np.array([known if keeps_function(init) else np.nan for init in inits])
 
 
+def held_out_losses(
+    inits: Sequence[str], steps: Sequence[Step], base: float | None = None
+) -> tuple[list[int], np.ndarray]:
+    """Return the steps of the evaluations and the lanes' held-out losses there, (E, K); NaN where there is none.
+
+    Args:
+        inits: the lanes' initializations.
+        steps: of a race.
+        base: the base model's loss, which puts step 0 first; None while unknown, or to leave it out.
+    """
+    at = [step.step for step in steps if step.eval_loss is not None]
+    losses = np.array([step.eval_loss for step in steps if step.eval_loss is not None]).reshape(-1, len(inits))
+    losses = np.where(np.isfinite(losses), losses, np.nan)
+    if base is None or not steps or steps[0].step != 1:
+        return at, losses
+    return [0, *at], np.vstack([held_out_at_start(inits, base), losses])
+
+
 def whys_out(steps: Sequence[Step], K: int) -> list[str]:
     """Return why each of K lanes diverged, see `why_out`; empty for a lane that has not."""
     before = dict(zip((step.step for step in steps[1:]), steps, strict=False))

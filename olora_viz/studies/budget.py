@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -20,9 +20,6 @@ from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.timing import TIMED_LANES, Timing, smallest_found, timing_of
 from olora_viz.tasks.batches import Epochs
 from olora_viz.tasks.task import HELD_OUT_SHARE
-
-METHODS = ("lora", "olora", "pissa", "milora")
-"""The methods that are compared by default; the last ones are left out where time is short."""
 
 COARSE_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """The rates of the coarse pass: wide, since a method's best may be 18 times below LoRA's ("Learning Rate Matters",
@@ -402,24 +399,3 @@ def _most(methods: int, timing: Timing, lanes: int, left: float) -> int:
 
 def _at_most(seconds: float, each: float) -> int:
     return int(max(0.0, seconds) / max(each, 1e-9))
-
-
-def checked_minutes(minutes: float) -> float:
-    """Return a time limit.
-
-    Raises:
-        ValueError: it is not a number from 0.1 to 10,000.
-    """
-    fits = isinstance(minutes, int | float) and not isinstance(minutes, bool)
-    if not fits or not 0.1 <= minutes <= 10_000:
-        raise ValueError(f"minutes must be a number from 0.1 to 10000, not {minutes!r}")
-    return float(minutes)
-
-
-def methods_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the methods to compare: those that are named, and LoRA as the reference if it is not among them.
-
-    >>> methods_of(["olora"]), methods_of(["olora", "lora"])
-    (('lora', 'olora'), ('olora', 'lora'))
-    """
-    return tuple(dict.fromkeys(names if METHODS[0] in names else (METHODS[0], *names)))

@@ -21,8 +21,9 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, task_of
 from olora_viz.races.recipe_files import FILES, recipe_files
 from olora_viz.races.step import Step
-from olora_viz.studies.budget import METHODS, Plan, checked_minutes, methods_of, plan_for
+from olora_viz.studies.budget import Plan, plan_for
 from olora_viz.studies.folder import Ledger
+from olora_viz.studies.method import METHODS, methods_of
 from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.preregistration import DECISION, SETUP, write_setup
 from olora_viz.studies.recipe_search import (
@@ -194,6 +195,18 @@ def decide(
     yield from run.races()
     yield from run.more()
     yield from run.final()
+
+
+def checked_minutes(minutes: float) -> float:
+    """Return a time limit.
+
+    Raises:
+        ValueError: it is not a number from 0.1 to 10,000.
+    """
+    fits = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+    if not fits or not 0.1 <= minutes <= 10_000:
+        raise ValueError(f"minutes must be a number from 0.1 to 10000, not {minutes!r}")
+    return float(minutes)
 
 
 class _DecisionRun:

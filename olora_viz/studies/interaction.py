@@ -12,8 +12,7 @@ from jaxtyping import Float
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.studies.axes import for_json, in_words
-from olora_viz.studies.deciding import explained, p_values_of
-from olora_viz.studies.difference import Difference, MethodRuns, between, extremes
+from olora_viz.studies.difference import Difference, MethodRuns, between, explained, extremes, p_values_of
 from olora_viz.studies.method import own_rate, shipped
 from olora_viz.studies.statistics import survives
 from olora_viz.studies.study import Cell, Study

@@ -1,7 +1,7 @@
 """A method: what a study compares, written as a lane is, and its name."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,11 +11,23 @@ from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.lanes.recipes import OF_A_LANE, RECIPE_NAME, Recipe, recipe_of
 from olora_viz.machine.wording import compact
 
+METHODS = ("lora", "olora", "pissa", "milora")
+"""The methods that are compared by default; the last ones are left out where time is short."""
+
 TUNED = "lr=tuned"
 """How a recipe is written whose rate the study chooses."""
 
 OF_LENGTH = ("batch_size", "steps", "epochs")
 """The settings of a race that a recipe as shipped has of its own."""
+
+
+def methods_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the methods to compare: those that are named, and LoRA as the reference if it is not among them.
+
+    >>> methods_of(["olora"]), methods_of(["olora", "lora"])
+    (('lora', 'olora'), ('olora', 'lora'))
+    """
+    return tuple(dict.fromkeys(names if METHODS[0] in names else (METHODS[0], *names)))
 
 
 def contenders_of(method: str) -> tuple[str, ...]:

@@ -12,8 +12,7 @@ import numpy as np
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.machine.wording import and_, counted, nats, percent, signed
 from olora_viz.races.step import DIVERGED
-from olora_viz.studies.deciding import order, p_values_of
-from olora_viz.studies.difference import Difference, difference
+from olora_viz.studies.difference import Difference, difference, order, p_values_of
 from olora_viz.studies.method import method_name
 from olora_viz.studies.rows import beats_untrained, column, gain_of, lost
 from olora_viz.studies.sentences import Basis, who_leads

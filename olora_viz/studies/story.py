@@ -12,7 +12,7 @@ from jaxtyping import Float
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.machine.wording import Sentence, and_, compact, nats, percent, rounded, times
-from olora_viz.races.step import Step, held_out_at_start
+from olora_viz.races.step import Step, held_out_losses
 from olora_viz.studies.contest import (
     Contest,
     Field,
@@ -24,27 +24,23 @@ from olora_viz.studies.contest import (
     metric_of,
     seed_groups,
 )
-from olora_viz.studies.other_metric import by_loss_too
 from olora_viz.studies.ranking import Place, standings
 from olora_viz.studies.sentences import at_best_rates, at_same_rates, departures, listed, setting_of
 from olora_viz.studies.statistics import (
     AHEAD,
     BEHIND,
     ERROR,
-    LEAST_SEEDS,
     LEVEL,
     LEVEL_LOG_RATIO,
-    Interval,
     MedianInterval,
     Pairs,
     Scores,
     adjusted,
     compare_all,
     first_at,
-    holm,
     median_interval,
-    t_interval,
 )
+from olora_viz.studies.verdict_line import by_loss_too
 from olora_viz.tasks.evaluation import HeldOut
 
 WHICH_RESULT = ("final", "best")
@@ -166,7 +162,7 @@ def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "fi
         OLoRA 0.003 3
         PiSSA 0.003 3
     """
-    evaluations = _held_out(steps, len(lanes))
+    _, evaluations = held_out_losses([lane.init for lane in lanes], steps)
     if measure == "best":
         losses = np.array([np.nanmin([*column, math.inf]) for column in evaluations.T])
     else:
@@ -216,52 +212,11 @@ def steps_to_reach(
     """
     every = rate_curves(lanes, steps)
     curves = [replace(c, points=tuple(p for p in c.points if rate in (None, p.lr))) for c in every]
-    at, losses = _from_start(lanes, steps, start_loss)
+    at, losses = held_out_losses([lane.init for lane in lanes], steps, start_loss)
     best = {c.setting: c.optimum for c in curves if c.lane.init == "lora" and c.optimum}
     return tuple(
         _reach(curve, target, lanes, at, losses) for curve in curves if (target := best.get(curve.setting)) is not None
     )
-
-
-def steps_before_lora(
-    contest: Contest, lanes: Sequence[Lane], steps: Sequence[Step], start_loss: float | None = None
-) -> dict[str, Interval]:
-    """Return how many steps before plain LoRA the starts of a contest at one rate reached a loss, paired by seed.
-
-    Of each seed it is the lowest loss that both have at the end, the higher one of the two: if nothing tells the
-    starts apart, either is as likely to be the sooner one. Student's t over the seeds decides, with Holm's p-values
-    over the starts, on the held-out examples of the race.
-
-    Args:
-        contest: see `contests_of`.
-        lanes, steps: of the race.
-        start_loss: held-out loss of the base model, nats; None while unknown.
-
-    Returns:
-        The starts that are sooner, each with the mean over the seeds and its 95% interval. None if the contest is not
-        one of starts at one rate with plain LoRA, over `LEAST_SEEDS` independent seeds at least.
-    """
-    places = contest.places
-    if not contest.field or not contest.field.at_one_rate or "lora" not in places or len(contest.runs) < LEAST_SEEDS:
-        return {}
-    at, losses = _from_start(lanes, steps, start_loss)
-    if not len(losses):
-        return {}
-
-    def first(lane: int, target: float) -> float:
-        step = first_at(target, at, losses[:, lane].tolist())
-        assert step is not None  # the last evaluation is there
-        return step
-
-    rival, gaps = contest.contenders[places["lora"]].lanes, {}
-    for start in places.keys() - {"lora"}:
-        lanes_of = contest.contenders[places[start]].lanes
-        pairs = [(rival[run], lanes_of[run]) for run in contest.runs]
-        targets = [max(losses[-1, theirs], losses[-1, ours]) for theirs, ours in pairs]
-        each = [first(i, goal) - first(j, goal) for (i, j), goal in zip(pairs, targets, strict=True)]
-        gaps[start] = t_interval(np.array(each))
-    p_values = dict(zip(gaps, holm([gap.p_value for gap in gaps.values()]), strict=True))
-    return {start: gaps[start] for start in places if p_values.get(start, 1.0) < ERROR and gaps[start].mean > 0}
 
 
 def _reach(curve: RateCurve, reference: Point, lanes: Sequence[Lane], at: Sequence[int], losses: np.ndarray) -> Reach:
@@ -279,23 +234,6 @@ def _reach(curve: RateCurve, reference: Point, lanes: Sequence[Lane], at: Sequen
     if not tried:
         return Reach(curve, reference.mean, None, (), math.nan)
     return min(tried, key=lambda r: (math.inf if r.steps is None else r.steps, r.closest))
-
-
-def _from_start(
-    lanes: Sequence[Lane], steps: Sequence[Step], start_loss: float | None
-) -> tuple[list[int], np.ndarray]:
-    """Return the steps of the evaluations and the held-out losses (E, K), with those of step 0 if they are known."""
-    at, losses = [step.step for step in steps if step.eval_loss is not None], _held_out(steps, len(lanes))
-    if start_loss is None or not steps or steps[0].step != 1:
-        return at, losses
-    first = held_out_at_start([lane.init for lane in lanes], start_loss)
-    return [0, *at], np.vstack([first, losses])
-
-
-def _held_out(steps: Sequence[Step], K: int) -> np.ndarray:
-    """Return the held-out losses (E, K), NaN where there is none."""
-    losses = [step.eval_loss for step in steps if step.eval_loss is not None]
-    return np.where(np.isfinite(losses), losses, math.nan) if losses else np.empty((0, K))
 
 
 def describe_rates(

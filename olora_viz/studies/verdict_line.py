@@ -14,7 +14,7 @@ from olora_viz.machine.wording import Sentence, and_, compact
 from olora_viz.measures.training import Examples
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
-from olora_viz.races.step import Step, with_best_results
+from olora_viz.races.step import Step, held_out_losses, with_best_results
 from olora_viz.races.tables import Raced, Source
 from olora_viz.studies.contest import (
     LARGEST,
@@ -24,12 +24,13 @@ from olora_viz.studies.contest import (
     SeedGroup,
     contests_of,
     fields_of,
+    halves,
     latest_drift,
     latest_examples,
     metric_of,
+    scores_of,
 )
 from olora_viz.studies.forgetting import ratio_of
-from olora_viz.studies.other_metric import by_loss_too
 from olora_viz.studies.sentences import (
     VERDICT_KINDS,
     Basis,
@@ -44,8 +45,21 @@ from olora_viz.studies.sentences import (
     statement_of,
     turned,
 )
-from olora_viz.studies.statistics import AHEAD, BEHIND, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED, Interval
-from olora_viz.studies.story import steps_before_lora
+from olora_viz.studies.statistics import (
+    AHEAD,
+    BEHIND,
+    ERROR,
+    LEAST_EXAMPLES,
+    LEAST_SEEDS,
+    LEVEL,
+    UNDECIDED,
+    Interval,
+    adjusted,
+    compare_all,
+    first_at,
+    holm,
+    t_interval,
+)
 from olora_viz.tasks.evaluation import HeldOut
 
 CLEAR, STILL_OPEN, ONE_RUN = "clear", "open", "one run"
@@ -59,6 +73,9 @@ MANY_SEEDS = 5
 
 MOST_WORDS = 15
 """Words of a headline, at most."""
+
+LOOKS = 2
+"""The loss is a second look at the same runs: its p-values are multiplied by this (Bonferroni)."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -293,6 +310,47 @@ def _sides(contest: Contest, first: Statement) -> tuple[list[int], list[int]]:
     return ahead if trailing else [], trailing
 
 
+def steps_before_lora(
+    contest: Contest, lanes: Sequence[Lane], steps: Sequence[Step], start_loss: float | None = None
+) -> dict[str, Interval]:
+    """Return how many steps before plain LoRA the starts of a contest at one rate reached a loss, paired by seed.
+
+    Of each seed it is the lowest loss that both have at the end, the higher one of the two: if nothing tells the
+    starts apart, either is as likely to be the sooner one. Student's t over the seeds decides, with Holm's p-values
+    over the starts, on the held-out examples of the race.
+
+    Args:
+        contest: see `contests_of`.
+        lanes, steps: of the race.
+        start_loss: held-out loss of the base model, nats; None while unknown.
+
+    Returns:
+        The starts that are sooner, each with the mean over the seeds and its 95% interval. None if the contest is not
+        one of starts at one rate with plain LoRA, over `LEAST_SEEDS` independent seeds at least.
+    """
+    places = contest.places
+    if not contest.field or not contest.field.at_one_rate or "lora" not in places or len(contest.runs) < LEAST_SEEDS:
+        return {}
+    at, losses = held_out_losses([lane.init for lane in lanes], steps, start_loss)
+    if not len(losses):
+        return {}
+
+    def first(lane: int, target: float) -> float:
+        step = first_at(target, at, losses[:, lane].tolist())
+        assert step is not None  # the last evaluation is there
+        return step
+
+    rival, gaps = contest.contenders[places["lora"]].lanes, {}
+    for start in places.keys() - {"lora"}:
+        lanes_of = contest.contenders[places[start]].lanes
+        pairs = [(rival[run], lanes_of[run]) for run in contest.runs]
+        targets = [max(losses[-1, theirs], losses[-1, ours]) for theirs, ours in pairs]
+        each = [first(i, goal) - first(j, goal) for (i, j), goal in zip(pairs, targets, strict=True)]
+        gaps[start] = t_interval(np.array(each))
+    p_values = dict(zip(gaps, holm([gap.p_value for gap in gaps.values()]), strict=True))
+    return {start: gaps[start] for start in places if p_values.get(start, 1.0) < ERROR and gaps[start].mean > 0}
+
+
 def _sooner_words(sooner: Mapping[str, Interval]) -> str:
     """Say how many steps sooner each start was, with the interval over seeds."""
     (start, gap), *others = sooner.items()
@@ -358,6 +416,35 @@ def _tag(kinds: Collection[str], certainty: str, *statements: Statement) -> str:
     pairs = [pair for statement in statements for pair in statement.comparisons]
     apart = any(pair.in_these_runs == LEVEL and pair.low * pair.high > 0 for pair in pairs)
     return "too small to matter" if apart else "the same"
+
+
+def by_loss_too(contest: Contest, examples: Examples) -> list[Statement]:
+    """Return how the contenders stand by loss, if it orders others than right answers do; they keep their rates.
+
+    The metric that was named first decides; this is said beside it.
+
+    Args:
+        examples: on which the contenders were compared.
+    """
+    if contest.by_loss or len(contest.names) < 2:
+        return []
+    _, judge = halves(examples) if contest.chosen_on else (None, slice(None))
+    scores = [scores_of(group.lanes, examples, judge).of([*contest.runs]) for group in contest.contenders]
+    (pairs,) = adjusted([compare_all(scores)])
+    loss = contest.loss
+    by_loss = {
+        (i, j): replace(
+            pair, p_value=min(1.0, LOOKS * pair.p_value),
+            counts=pair.examples >= LEAST_EXAMPLES and (loss[i] - loss[j]) * pair.difference > 0,
+        )
+        for (i, j), pair in pairs.items()
+    }  # fmt: skip
+    orders = [{at for at, pair in each.items() if pair.in_these_runs == AHEAD} for each in (contest.pairs, by_loss)]
+    if orders[0] == orders[1]:
+        return []
+    first, *others = np.argsort(loss).tolist()
+    other = replace(contest, pairs=by_loss, by_loss=True)
+    return [statement_of(other, first, *others, where="By loss,")]
 
 
 def _drifts(contest: Contest, drift: np.ndarray) -> str:

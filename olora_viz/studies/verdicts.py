@@ -15,8 +15,16 @@ from jaxtyping import Float
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.axes import for_json
-from olora_viz.studies.deciding import explained, order, p_values_of
-from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, difference, runs_of
+from olora_viz.studies.difference import (
+    Difference,
+    MethodRuns,
+    at_one_rate,
+    difference,
+    explained,
+    order,
+    p_values_of,
+    runs_of,
+)
 from olora_viz.studies.forgetting import Forgetting, forgetting
 from olora_viz.studies.interaction import interactions
 from olora_viz.studies.method import lane_of
@@ -46,10 +54,7 @@ class Untrained:
 
 
 def untrained(verdicts: Verdicts, cell: Cell) -> Untrained | None:
-    """Return what a cell's methods are to exceed; None before its first test.
-
-    Folders of earlier versions lack the base model's accuracy and the guess.
-    """
+    """Return what a cell's methods are to exceed; None before its first test."""
     tested = (row for row in verdicts.rows_of(cell) if math.isfinite(number_or_nan(row["base_test_loss"])))
     row = next(tested, None)
     if row is None:

@@ -16,11 +16,10 @@ from olora_viz.machine.tables import finite_or_none
 from olora_viz.machine.wording import and_, clock, compact, counted, duration, nats, number, percent, signed
 from olora_viz.races.recipe_files import TOOLS
 from olora_viz.studies.axes import plain
-from olora_viz.studies.budget import METHODS
 from olora_viz.studies.choices import compares_more_than_starts, worth_of_choices
 from olora_viz.studies.decide import COARSE, DONE, FINAL, RECIPE_FOLDER, SEARCH, SEEDS, Decision
 from olora_viz.studies.forgetting import Ratio
-from olora_viz.studies.method import method_name
+from olora_viz.studies.method import METHODS, method_name
 from olora_viz.studies.recipe_search import lanes_of, value_words
 from olora_viz.studies.recommendation import nothing_fits
 from olora_viz.studies.sentences import Basis, in_words, over

@@ -25,8 +25,8 @@ from olora_viz.machine.wording import number, percent, seconds
 from olora_viz.measures.inspection import DORA, LayerComparison, LayerInspection, LayerUpdate, total_cosine, total_norm
 from olora_viz.races.config import RaceConfig, setting_text, setup_facts
 from olora_viz.races.recipe_files import FILES
-from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import Decision
+from olora_viz.studies.method import METHODS
 from olora_viz.studies.recipe_search import planned_study
 from olora_viz.tasks.keep import NONE
 from olora_viz.views import decision

@@ -16,8 +16,8 @@ from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
 from olora_viz.machine.wording import duration
-from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import RECIPE_FOLDER, Decision
+from olora_viz.studies.method import METHODS
 from olora_viz.studies.recipe_search import BATCH_SIZES, CHOICES, checked_search
 from olora_viz.views import decision
 from olora_viz.views.decision import FIRST_TEXTS

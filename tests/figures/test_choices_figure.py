@@ -8,9 +8,9 @@ from support.simulated_studies import row_of
 
 import olora_viz as ov
 from olora_viz.figures.choices import choices_figure
+from olora_viz.figures.drawing import in_words
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.plots import study_figures
-from olora_viz.figures.png import in_words
 from olora_viz.machine.wording import signed
 from olora_viz.studies.choices import choices
 from olora_viz.studies.search import needed

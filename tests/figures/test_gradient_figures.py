@@ -2,6 +2,7 @@
 
 import json
 import math
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from olora_viz.figures import theme
 from olora_viz.figures.layers import MOST_CELLS, MOST_LOOKS, MOST_POINTS, depth_figure, layer_figure, layer_map
 from olora_viz.figures.layout import log_ticks, to_plotly
 from olora_viz.figures.live.serving import pack
-from olora_viz.figures.png import write_png
+from olora_viz.figures.png import png_bytes
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.gradients import GRADIENTS, Gradients
 
@@ -66,15 +67,14 @@ def test_every_figure_says_what_to_see_and_names_its_axes():
             assert shown["title"]["text"] or shown["ticktext"], (name, axis)
 
 
-def test_every_kind_of_figure_works_in_both_themes_and_as_a_png(tmp_path):
+def test_every_kind_of_figure_works_in_both_themes_and_as_a_png():
     kinds = ("map input", "map ratio_B", "layer gradient_B", "depth gradient_A", "all")
     figures = {name: figure for name, figure in drawn().items() if name in kinds}
     assert len(figures) == len(kinds)
     for palette in theme.THEMES:
         for name, figure in figures.items():
             assert "'@" not in str(to_plotly(figure, palette).to_plotly_json()), name
-        path = write_png(tmp_path / f"{palette}.png", list(figures.values()), theme_name=palette)
-        with Image.open(path) as image:
+        with Image.open(BytesIO(png_bytes(list(figures.values()), theme_name=palette))) as image:
             assert len(image.convert("RGB").getcolors(2**24)) > 50
 
 

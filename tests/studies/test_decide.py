@@ -28,9 +28,10 @@ from olora_viz.races import run as runs
 from olora_viz.races.step import Step
 from olora_viz.studies import decide as deciding
 from olora_viz.studies import folder
-from olora_viz.studies.budget import EFFORTS, METHODS, MOST_STEPS, Plan, fitted
+from olora_viz.studies.budget import EFFORTS, MOST_STEPS, Plan, fitted
 from olora_viz.studies.decide import Decision, decide
 from olora_viz.studies.folder import COLUMNS, Ledger, write_parquet
+from olora_viz.studies.method import METHODS
 from olora_viz.studies.preregistration import DECISION
 from olora_viz.studies.recommendation import Recommendation, recommend
 from olora_viz.studies.search import complete_seeds, most_trials, needed

@@ -10,7 +10,8 @@ import pytest
 import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.studies import budget
-from olora_viz.studies.budget import METHODS, fitted
+from olora_viz.studies.budget import fitted
+from olora_viz.studies.method import METHODS
 from olora_viz.studies.statistics import LEAST_EXAMPLES
 from olora_viz.studies.study import Study
 from olora_viz.studies.timing import Timing

@@ -12,7 +12,7 @@ from support.simulated_studies import row_of
 
 import olora_viz as ov
 from olora_viz.__main__ import main
-from olora_viz.races import export
+from olora_viz.races import model_card
 from olora_viz.races import run as runs
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import Decision, decide
@@ -144,7 +144,7 @@ def test_a_decision_keeps_its_limit_and_its_adapter_says_what_it_forgot(tmp_path
     assert text in card
     summary = runs.read_summary(folder / "final") or {}
     better = lane | {"final_text_loss": summary["text"]["loss"] - 0.1}
-    assert "it forgot nothing." in export._forgot(runs.read_config(folder / "final"), summary, better)
+    assert "it forgot nothing." in model_card._forgot(runs.read_config(folder / "final"), summary, better)
     assert f"KL(base‖adapter) is {lane['final_drift']:.4f}" in card
     assert "The limit was 5 nats." in card
 

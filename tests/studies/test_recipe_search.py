@@ -13,8 +13,9 @@ from olora_viz.__main__ import main
 from olora_viz.machine.files import read_json_object
 from olora_viz.machine.wording import and_
 from olora_viz.races import run as runs
-from olora_viz.studies.budget import METHODS, Plan, fitted
+from olora_viz.studies.budget import Plan, fitted
 from olora_viz.studies.decide import DECISION, DONE, SEARCH, Decision, decide
+from olora_viz.studies.method import METHODS
 from olora_viz.studies.recipe_search import (
     BATCH_SIZES,
     CHOICES,

@@ -18,8 +18,15 @@ from olora_viz.learn.gallery import GALLERY
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.contest import Contest, fields_of, latest_examples
-from olora_viz.studies.story import steps_before_lora
-from olora_viz.studies.verdict_line import CLEAR, MOST_WORDS, ONE_RUN, VerdictLine, verdict, verdict_line
+from olora_viz.studies.verdict_line import (
+    CLEAR,
+    MOST_WORDS,
+    ONE_RUN,
+    VerdictLine,
+    steps_before_lora,
+    verdict,
+    verdict_line,
+)
 from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.race.presets import PRESETS

@@ -16,7 +16,7 @@ from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures import theme
 from olora_viz.figures.layers import layer_grid, layer_map
 from olora_viz.figures.layout import to_plotly
-from olora_viz.figures.png import write_png
+from olora_viz.figures.png import png_bytes
 from olora_viz.figures.theme import lane_styles
 from olora_viz.initializers import Start
 from olora_viz.lanes.adapters import attach
@@ -328,7 +328,7 @@ def test_every_figure_works_in_both_themes_and_as_a_png(drawn, tmp_path):
             text = str(to_plotly(figure, palette).to_plotly_json())
             assert "'@" not in text, name
             path = tmp_path / f"{name}-{palette}.png"
-            write_png(path, [figure], theme_name=palette, width=400)
+            path.write_bytes(png_bytes([figure], theme_name=palette, width=400))
             with Image.open(path) as image:
                 corner = image.convert("RGB").getpixel((2, 2))
             card = theme.palette(palette)["card"]

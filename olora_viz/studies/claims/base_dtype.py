@@ -27,8 +27,7 @@ from olora_viz.studies.claims.claim import (
     together,
     where,
 )
-from olora_viz.studies.deciding import p_values_of
-from olora_viz.studies.difference import Difference, between
+from olora_viz.studies.difference import Difference, between, p_values_of
 from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import LEVEL, UNDECIDED, Interval, verdict
 from olora_viz.studies.study import Cell

@@ -11,8 +11,7 @@ from olora_viz.machine.wording import and_
 from olora_viz.studies.axes import in_words
 from olora_viz.studies.claims.beside import at_best, finding_of_means, standing
 from olora_viz.studies.claims.claim import OF_VERDICT, Claim, Finding, level_within, not_measured, on_study, together
-from olora_viz.studies.deciding import order, p_values_of
-from olora_viz.studies.difference import Difference, difference
+from olora_viz.studies.difference import Difference, difference, order, p_values_of
 from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import UNDECIDED
 from olora_viz.studies.study import Cell, Study
