@@ -85,8 +85,10 @@ class VerdictLine:
     Examples:
         >>> import olora_viz as ov
         >>> line = ov.verdict(ov.load_recording("fair-rates"))
-        >>> line.headline, line.tag
-        ('?', '?')
+        >>> line.headline
+        'PiSSA 29%, OLoRA 29%, LoRA 23% right: too few seeds or examples to tell.'
+        >>> line.tag
+        '3 seeds: could be luck'
         >>> line.certainty, line.metric, line.leader or "no leader"
         ('open', 'accuracy', 'no leader')
         >>> print(line)  # doctest: +NORMALIZE_WHITESPACE

@@ -20,7 +20,7 @@ from olora_viz.web.jobs.job import readers_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.export import EXPORTS, adapter_zip, everything_zip, export
 from olora_viz.web.parts.setup import SetUp
-from olora_viz.web.race.settings import check_text
+from olora_viz.web.race.settings import check_text, offered
 
 LANES = [{"init": "lora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
 ROWS = [{"prompt": f"{a} and one is", "answer": f"{a + 1}"} for a in range(12)]
@@ -169,6 +169,13 @@ def test_a_race_measures_the_visitor_s_text_and_shows_nobody_a_word_of_it(files:
     wait(jobs.start(asked(None, "addition")))
     wait(jobs.start(asked(None, "addition")))
     assert not copy.exists()
+
+
+@pytest.mark.parametrize(("rows", "lacks"), [(60, "Decide needs 20 of these: about 160 more rows."), (300, "")])
+def test_a_file_of_few_rows_says_at_once_how_many_more_a_decision_needs(rows: int, lacks: str) -> None:
+    lines = (json.dumps({"prompt": f"{k} and one is", "answer": f"{k + 1}"}) for k in range(rows))
+    _, parts = offered(VisitorFiles(Limits()).bring("one", "mine.jsonl", "\n".join(lines)))
+    assert parts.striptags().partition("for the test at the end.")[2].strip() == lacks
 
 
 def test_only_a_token_names_a_file_and_it_is_gone_with_its_page(files: VisitorFiles) -> None:
