@@ -44,9 +44,10 @@ WORLDS = list(itertools.product((2, 3, 5), (0.0, 0.5), (False, True)))
 """Seeds, how much they differ, and whether shares are compared."""
 
 
-@pytest.mark.parametrize("its_world", [*WORLDS[:1], *at_night(*WORLDS[1:])])
-def test_equal_contenders_are_ordered_in_at_most_five_of_a_hundred_races(its_world: tuple[int, float, bool]) -> None:
-    seeds, spread, shares = its_world
+@pytest.mark.parametrize(("seeds", "spread", "shares"), [*WORLDS[:1], *at_night(*WORLDS[1:])])
+def test_equal_contenders_are_ordered_in_at_most_five_of_a_hundred_races(
+    seeds: int, spread: float, shares: bool
+) -> None:
     rng, trials = np.random.default_rng(1), 80
     wrong = 0
     for _ in range(trials):

@@ -6,5 +6,6 @@ import pytest
 
 
 def at_night(*values: Any) -> list[Any]:
-    """Return the parameters of a law of which other members run every day."""
-    return [pytest.param(value, marks=pytest.mark.nightly) for value in values]
+    """Return the parameters of a law of which other members run every day; a tuple is of several arguments."""
+    each = (value if isinstance(value, tuple) else (value,) for value in values)
+    return [pytest.param(*its, marks=pytest.mark.nightly) for its in each]
