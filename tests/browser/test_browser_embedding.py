@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from support.nightly import at_night
 from support.opened import press
 from support.proxies import embedding, proxy
 from support.served import launched
@@ -41,7 +42,7 @@ def visitor(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-@pytest.mark.parametrize("tells", [True, False], ids=["told", "not told"])
+@pytest.mark.parametrize("tells", [True, *at_night(False)])
 def test_under_a_path_the_page_races_and_hands_out_files(visitor: Page, address: str, tells: bool) -> None:
     with proxy(address, PATH, tells=tells) as url:
         visitor.goto(f"{url}?{SET_UP.format(3)}#race")
