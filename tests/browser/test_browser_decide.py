@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from support.opened import press
 from support.served import launched
 from support.shared import SET_UP, visiting
+from support.small_decision import ending_as_planned
 
 import olora_viz as ov
 from olora_viz.__main__ import main
@@ -26,8 +27,8 @@ from olora_viz.web.jobs.queue import Jobs
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that plans as on a slow machine: few races, which end in time whatever this one is busy with."""
     jobs = Jobs(folder=tmp_path_factory.mktemp("jobs"))
-    timed, slow = budget._timing_of, {"setup": 0.5, "step": 0.05, "alone": 0.1, "example": 0.002}
-    with pytest.MonkeyPatch.context() as patch:
+    timed, slow = budget._timing_of, {"setup": 0.5, "step": 0.15, "alone": 0.3, "example": 0.006}
+    with ending_as_planned(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(budget, "_timing_of", lambda *of: replace(timed(*of), **slow))
         with launched(web.build(Limits(), jobs)) as url:
             yield url
