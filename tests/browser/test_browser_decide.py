@@ -12,12 +12,12 @@ from playwright.sync_api import Browser, Page, expect
 from support.opened import press
 from support.served import launched
 from support.shared import SET_UP, visiting
-from support.small_decision import ending_as_planned
 
 import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.races.recipe_files import FILES, ROWS_FILE, TOOLS
 from olora_viz.studies import budget
+from olora_viz.studies import decide as deciding
 from olora_viz.web import page as web
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
@@ -28,7 +28,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that plans as on a slow machine: few races, which end in time whatever this one is busy with."""
     jobs = Jobs(folder=tmp_path_factory.mktemp("jobs"))
     timed, slow = budget._timing_of, {"setup": 0.5, "step": 0.15, "alone": 0.3, "example": 0.006}
-    with ending_as_planned(), pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deciding, "open_trials", lambda _: [])  # and end once these have run
         patch.setattr(budget, "_timing_of", lambda *of: replace(timed(*of), **slow))
         with launched(web.build(Limits(), jobs)) as url:
             yield url
