@@ -70,11 +70,13 @@ LONG = (
 """Other files of which one would keep a worker busy long after the others have ended."""
 
 NIGHTLY = (
-    "test_benchmarks", "test_cluster", "test_extended_runs", "test_false_orders", "test_model_sources",
-    "test_space_container", "test_story_errors", "test_study_kills", "test_study_places", "test_verdict_errors",
+    "test_benchmarks", "test_browser_jupyter", "test_browser_marimo", "test_browser_restart", "test_cluster",
+    "test_extended_runs", "test_false_orders", "test_model_sources", "test_space_container", "test_story_errors",
+    "test_study_kills", "test_study_places", "test_verdict_errors",
 )  # fmt: skip
 """Files that run at night and before a release alone: kills at every moment, lost machines, other environments,
-simulated error rates, conversions of a whole model, benchmarks. Tests of other files are marked one by one."""
+other hosts of panels, simulated error rates, conversions of a whole model, benchmarks. Tests of other files are marked
+one by one."""
 
 CORE = {"machine", "initializers", "models", "tasks", "lanes", "measures", "races", "studies", "figures", "views"}
 """Folders of the core, here and in the package."""

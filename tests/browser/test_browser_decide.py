@@ -17,6 +17,7 @@ import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.races.recipe_files import FILES, ROWS_FILE, TOOLS
 from olora_viz.studies import budget
+from olora_viz.studies import decide as deciding
 from olora_viz.web import page as web
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
@@ -26,8 +27,9 @@ from olora_viz.web.jobs.queue import Jobs
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that plans as on a slow machine: few races, which end in time whatever this one is busy with."""
     jobs = Jobs(folder=tmp_path_factory.mktemp("jobs"))
-    timed, slow = budget._timing_of, {"setup": 0.5, "step": 0.05, "alone": 0.1, "example": 0.002}
+    timed, slow = budget._timing_of, {"setup": 0.5, "step": 0.15, "alone": 0.3, "example": 0.006}
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deciding, "open_trials", lambda _: [])  # and end once these have run
         patch.setattr(budget, "_timing_of", lambda *of: replace(timed(*of), **slow))
         with launched(web.build(Limits(), jobs)) as url:
             yield url

@@ -7,10 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from support.nightly import at_night
 from support.opened import press
 from support.proxies import embedding, proxy
 from support.served import launched
-from support.shared import FLAGS, PLOT, chromium, visiting
+from support.shared import FLAGS, PLOT, chromium
 
 from olora_viz.web import page as web
 from olora_viz.web.jobs.queue import Jobs
@@ -41,7 +42,7 @@ def visitor(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-@pytest.mark.parametrize("tells", [True, False], ids=["told", "not told"])
+@pytest.mark.parametrize("tells", [True, *at_night(False)])
 def test_under_a_path_the_page_races_and_hands_out_files(visitor: Page, address: str, tells: bool) -> None:
     with proxy(address, PATH, tells=tells) as url:
         visitor.goto(f"{url}?{SET_UP.format(3)}#race")
@@ -57,17 +58,13 @@ def test_under_a_path_the_page_races_and_hands_out_files(visitor: Page, address:
         assert [one for one in missing if "manifest" not in one] == []
 
 
-def test_where_pages_shall_be_rendered_on_the_server_this_one_is_drawn_by_the_browser(
-    browser: Browser, address: str
-) -> None:
-    """Gradio's own rendering on the server leaves a frame, or a page under a path, white."""
+def test_where_pages_shall_be_rendered_on_the_server_this_one_is_drawn_by_the_browser(address: str) -> None:
+    """Gradio's own rendering on the server leaves a frame, or a page under a path, white.
+
+    The server of all tests with `address` is told to render, and their pages race.
+    """
     served = httpx.get(address, trust_env=False).text
     assert "window.gradio_config" in served, "what the browser draws the page from"
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    with visiting(context, address, f"?{SET_UP.format(3)}") as page:
-        page.click("#race-button")
-        expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
-    context.close()
 
 
 def test_a_page_says_when_its_server_is_gone(visitor: Page, address: str) -> None:

@@ -109,18 +109,18 @@ def test_a_prompt_that_cannot_be_answered_is_refused_with_the_rule(prompt, rule)
 
 
 def test_prompts_that_do_not_fit_into_memory_together_are_asked_in_groups(monkeypatch):
-    race, _ = raced(small(task="text", eval_size=12))
-    asked, whole, greedy = [], race.answers(12), generation.greedy
+    race, _ = raced(small(task="text", eval_size=6))
+    asked, whole, greedy = [], race.answers(6), generation.greedy
 
     def counted(model, prompts, *rest):
         asked.append(len(prompts))
         return greedy(model, prompts, *rest)
 
     monkeypatch.setattr(generation, "greedy", counted)
-    assert race.answers(12) == whole
-    assert set(asked) == {12}
+    assert race.answers(6) == whole
+    assert set(asked) == {6}
     monkeypatch.setenv(LIMIT, "4")
-    assert race.answers(12) == whole
+    assert race.answers(6) == whole
     assert set(asked[2:]) == {3}, asked
 
 

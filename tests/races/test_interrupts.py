@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.nightly import at_night
 from support.races import PAIR, raced, small, steps_of
 
 import olora_viz as ov
@@ -138,7 +139,7 @@ def counted() -> list[int]:
     return blocks
 
 
-@pytest.mark.parametrize(("step", "block"), [(2, 1), (2, 4), (5, 2), (5, 6), (5, 12)])
+@pytest.mark.parametrize(("step", "block"), [(2, 1), (5, 12), *at_night((2, 4), (5, 2), (5, 6))])
 def test_ctrl_c_in_an_evaluation_waits_for_one_block_and_a_second_loop_repeats_it(counted, step, block):
     at = counted.index(step) + block
     racing, steps = ov.race(MEASURED), []
@@ -152,7 +153,7 @@ def test_ctrl_c_in_an_evaluation_waits_for_one_block_and_a_second_loop_repeats_i
     assert racing.summary()["lanes"] == raced(MEASURED)[0].summary()["lanes"]
 
 
-@pytest.mark.parametrize("at", ["first", "curvature", "held-out at the end", "test"])
+@pytest.mark.parametrize("at", ["first", *at_night("curvature", "held-out at the end", "test")])
 def test_a_race_that_is_closed_in_an_evaluation_goes_on_bitwise_from_its_snapshot(counted, monkeypatch, at):
     whole = raced(MEASURED)[0]
     racing = ov.race(MEASURED)
@@ -282,7 +283,7 @@ def steps_on_threads() -> list[ov.Step]:
 
 
 @pytest.mark.usefixtures("on_threads")
-@pytest.mark.parametrize("where", ["forward", "backward", "optimizer"])
+@pytest.mark.parametrize("where", ["backward", *at_night("forward", "optimizer")])
 def test_an_error_on_the_threads_of_a_step_undoes_it(monkeypatch, where):
     whole, racing = steps_on_threads(), ov.race(ALL)
     steps = [next(racing)]

@@ -135,8 +135,8 @@ def test_without_a_token_or_offline_nothing_is_sent(
 
 def test_a_card_names_the_rank_of_its_file(tmp_path: Path) -> None:
     starts = [name for name, start in ov.INITIALIZERS.items() if not start.needs]
-    config = ov.RaceConfig(lanes=tuple(ov.Lane(name, r=2) for name in starts), steps=1, batch_size=2, eval_size=4)
-    list(runs.start(config, tmp_path / "run"))
+    lanes = tuple(ov.Lane(name, r=2) for name in starts)
+    list(runs.start(small(lanes, steps=1, batch_size=2, targets=("q_proj",)), tmp_path / "run"))
     for name in starts:
         adapter = tmp_path / "run" / "adapters" / name
         rank = json.loads((adapter / "adapter_config.json").read_text())["r"]

@@ -38,6 +38,7 @@ def test_one_comparison_that_differs_is_enough_where_the_others_are_undecided() 
     assert finding.verdict == "fails"
 
 
+@pytest.mark.nightly
 def test_two_dtypes_that_differ_by_chance_alone_are_told_apart_in_at_most_five_of_a_hundred_studies() -> None:
     false = 0
     for n in range(1, 201):

@@ -161,6 +161,7 @@ CLONES = ("lora", "lora:alpha=r", "lora:schedule=constant", "lora:warmup=0", "lo
 """One lane, written in five ways."""
 
 
+@pytest.mark.nightly
 def test_clones_are_seldom_said_to_matter() -> None:
     """In at most 5% of the lists some clone is better or worse, each at its best rate."""
     study = Study(compare=CLONES, tune={"lr": RATES}, seeds=3)

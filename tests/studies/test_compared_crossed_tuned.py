@@ -186,7 +186,7 @@ def test_a_study_runs_over_rows_and_batch_sizes_and_goes_on_after_a_stop_to_the_
         race=SHORT.replace(steps=4),
         compare=("lora", "lora:params=20k,targets=attention"),
         across={"rows": (40, None)},
-        tune={"lr": (1e-3, 4e-3), "batch_size": (4, 8)},
+        tune={"lr": (1e-3,), "batch_size": (4, 8)},
         seeds=1,
         threads=1,
     )

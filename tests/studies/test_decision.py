@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from scipy import stats
+from support.nightly import at_night
 from support.races import raced, small
 
 import olora_viz as ov
@@ -39,9 +40,11 @@ def world(
     return made
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5])
-@pytest.mark.parametrize("spread", [0.0, 0.5])
-@pytest.mark.parametrize("shares", [False, True])
+WORLDS = list(itertools.product((2, 3, 5), (0.0, 0.5), (False, True)))
+"""Seeds, how much they differ, and whether shares are compared."""
+
+
+@pytest.mark.parametrize(("seeds", "spread", "shares"), [*WORLDS[:1], *at_night(*WORLDS[1:])])
 def test_equal_contenders_are_ordered_in_at_most_five_of_a_hundred_races(
     seeds: int, spread: float, shares: bool
 ) -> None:
@@ -218,6 +221,7 @@ def splits(lanes: int) -> Iterator[tuple[SeedGroup, SeedGroup]]:
         yield SeedGroup(ov.Lane("lora"), mine), SeedGroup(ov.Lane("lora"), others)
 
 
+@pytest.mark.nightly
 def test_eight_equal_lanes_are_not_ordered_on_any_built_in_task() -> None:
     orders: dict[str, float] = {}
     for name, card in ov.TASKS.items():

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from markupsafe import escape
 from reliability.victims import victim
+from support.nightly import at_night
 
 import olora_viz as ov
 from olora_viz.machine.process import StoppedEarlyError
@@ -71,7 +72,7 @@ def check_agreement(known: Decision) -> None:
     assert entry["seeds"] >= known.verdicts.study.seeds
 
 
-@pytest.mark.parametrize("by", ["time", "stop", "Ctrl-C"])
+@pytest.mark.parametrize("by", ["Ctrl-C", *at_night("time", "stop")])
 def test_wherever_it_is_cut_off_and_gone_on_with_all_that_is_written_agrees(
     by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

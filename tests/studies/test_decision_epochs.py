@@ -139,7 +139,7 @@ def test_a_run_keeps_the_losses_of_the_evaluation_before_its_last(tmp_path: Path
     for eval_every, evaluated in ((0, [4]), (2, [2, 4])):
         known = decide(
             tmp_path / str(eval_every), minutes=20, task="sentiment", compare=["olora"], steps=4, batch_size=4,
-            lr=(1e-3,), seeds=1, eval_size=24, test_size=24, eval_every=eval_every,
+            lr=(1e-3,), seeds=1, eval_size=24, test_size=24, eval_every=eval_every, search=[],
         )  # fmt: skip
         *_, last = known
         for row in Ledger(last.folder).trials().values():
@@ -155,7 +155,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Decision]:
     return list(
         decide(
             folder, minutes=20, task="sentiment", compare=["olora"], steps=3, batch_size=4, lr=(1e-3, 3e-3), seeds=3,
-            eval_size=24, test_size=24,
+            eval_size=24, test_size=24, search=[],
         )
     )  # fmt: skip
 

@@ -227,6 +227,7 @@ def test_a_recipe_as_shipped_has_settings_that_no_other_method_has() -> None:
     assert interacting(Study(compare=("recipe:peft", "lora", "olora"), tune={"lr": RATES})) == []
 
 
+@pytest.mark.nightly
 def test_equal_methods_seldom_interact() -> None:
     """In at most 5% of studies without an interaction one is found."""
     study, wrong, studies = replace(RANKS, compare=("lora", "olora", "pissa"), seeds=3), 0, 120

@@ -166,6 +166,7 @@ def test_a_study_without_a_text_to_keep_has_none() -> None:
         assert "drift" not in verdict.to_json()
 
 
+@pytest.mark.nightly
 def test_the_interval_at_equal_learning_holds_the_truth_in_about_95_of_100_studies() -> None:
     """Runs whose losses and drifts vary from seed to seed, with a true ratio by the noiseless curves."""
     random, study = np.random.default_rng(0), replace(STUDY, compare=("lora", "olora"))

@@ -52,9 +52,9 @@ def chromium(*names: str) -> str | None:
 
 
 @pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    """A queue of work, which ends with the test."""
-    made = Jobs(folder=tmp_path / "jobs")
+def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Jobs]:
+    """A queue of work with the limits ``QUEUE`` of a file, if it has any; it ends with the test."""
+    made = Jobs(getattr(request.module, "QUEUE", None), folder=tmp_path / "jobs")
     yield made
     made.close()
 

@@ -61,6 +61,12 @@ def forked(*arguments: str, temporary: Path) -> Iterator[tuple[Victim, TextIO]]:
             yield process, out
 
 
+def resident() -> int:
+    """Return the bytes of memory that this process holds."""
+    status = Path("/proc/self/status").read_text("ascii")
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
 def below(pid: int) -> list[int]:
     """Return the processes that a process has started, and those that they have."""
     parents = {}

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,11 +29,7 @@ SETUP = SetUp.first(Limits())
 MEASURED = SetUp.of(asked())
 
 
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(Limits(keep_races=2, max_waiting=2), folder=tmp_path / "jobs")
-    yield made
-    made.close()
+QUEUE = Limits(keep_races=2, max_waiting=2)
 
 
 @pytest.fixture(scope="module")

@@ -34,11 +34,7 @@ def rest(job: BackgroundRace) -> BackgroundRace:
     return job
 
 
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(Limits(keep_races=3, max_waiting=2), folder=tmp_path / "jobs")
-    yield made
-    made.close()
+QUEUE = Limits(keep_races=3, max_waiting=2)
 
 
 @pytest.fixture(scope="module")

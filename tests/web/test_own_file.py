@@ -3,10 +3,8 @@
 import json
 import re
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 from support.queued import FEW, wait
@@ -33,11 +31,7 @@ def files() -> VisitorFiles:
     return VisitorFiles(LIMITS)
 
 
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(Limits(keep_races=1), folder=tmp_path / "jobs")
-    yield made
-    made.close()
+QUEUE = Limits(keep_races=1)
 
 
 ALL = "\n".join(json.dumps({"prompt": f"{a} and one and two and three make", "answer": f"{a + 6}"}) for a in range(20))

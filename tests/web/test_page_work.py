@@ -1,14 +1,12 @@
 """Work in the background as a page has it: started, followed, stopped, and found again after a reload."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
-import pytest
 from starlette.datastructures import Headers
 from support.races import small
 
@@ -23,13 +21,6 @@ from olora_viz.web.parts.background import PageWork, StartButton
 from olora_viz.web.parts.card import element, held
 
 REQUEST = SimpleNamespace(session_hash="a page", client=None, headers=Headers({}))
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    jobs = Jobs(folder=tmp_path)
-    yield jobs
-    jobs.close()
 
 
 def events_of(jobs: Jobs) -> list[Any]:

@@ -4,7 +4,6 @@ import html
 import re
 import threading
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,11 +34,7 @@ def can_press(shown: RaceView) -> tuple[bool, bool]:
     return its.race["interactive"], its.stop["interactive"]
 
 
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(Limits(keep_races=1, max_waiting=2), folder=tmp_path / "jobs")
-    yield made
-    made.close()
+QUEUE = Limits(keep_races=1, max_waiting=2)
 
 
 def test_pages_do_not_wait_while_the_folder_of_an_old_race_is_deleted(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from support.nightly import at_night
 from support.queued import asked, lane
 from support.races import small
 from support.waiting import wait_until
@@ -168,7 +169,7 @@ def test_whoever_comes_later_sees_it_at_its_speed_or_faster(jobs: Jobs, computed
     assert len(computed) == count
 
 
-@pytest.mark.parametrize("what", ["pause", "stop", "drop"])
+@pytest.mark.parametrize("what", ["drop", *at_night("pause", "stop")])
 def test_when_the_first_visitor_goes_the_others_go_on_as_if_nothing_were(
     jobs: Jobs, alone: BackgroundRace, computed: list[int], what: str
 ) -> None:
@@ -278,7 +279,7 @@ def test_what_one_page_does_with_its_view_changes_no_other(jobs: Jobs, alone: Ba
     check_same(pauses, alone)
 
 
-@pytest.mark.parametrize("at", [1, 7])
+@pytest.mark.parametrize("at", [7, *at_night(1)])
 def test_a_replay_that_is_stopped_has_the_adapters_of_its_step(jobs: Jobs, at: int) -> None:
     config = asked(steps=12)
     whole = press(jobs, "a", config)

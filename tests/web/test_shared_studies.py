@@ -1,12 +1,10 @@
 """Equal studies are one: who asks second follows the first, and nothing is lost when one is stopped."""
 
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 from zipfile import ZipFile
 
-import pytest
 from pandas import DataFrame
 from pandas.testing import assert_frame_equal
 from support.queued import asked as set_up
@@ -29,13 +27,6 @@ from olora_viz.web.jobs.shared import study_key
 
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=9)
 CONFIG = STUDY.config(one for init in STUDY.compare for one in STUDY.trials(STUDY.cells()[0], init, [1e-3], 1))
-
-
-@pytest.fixture
-def jobs(tmp_path) -> Iterator[Jobs]:
-    made = Jobs(folder=tmp_path)
-    yield made
-    made.close()
 
 
 def asked(jobs: Jobs, page: str, minutes: float = 60) -> BackgroundStudy:

@@ -8,7 +8,6 @@ import sys
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from gradio.utils import diff
 from support.races import small
+from support.verbs import resident
 
 from olora_viz.background.record import ready_race
 from olora_viz.figures.layers import COLUMNS, MOST_VALUES
@@ -34,12 +34,6 @@ from olora_viz.web.race.cards import CARDS
 LANES = tuple(Lane("lora", lr=1e-3 + k * 1e-4, r=2) for k in range(20))
 CONFIG = small(LANES, task="addition", steps=2000, gradients_every=1, spectra_every=1)
 MOST_BYTES = 20_000
-
-
-def resident() -> int:
-    """Return the bytes of memory that this process holds."""
-    status = Path("/proc/self/status").read_text("ascii")
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 
 def view(steps: Sequence[Step]) -> RaceView:

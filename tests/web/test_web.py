@@ -40,11 +40,7 @@ def visited(demo: gr.Blocks) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(Limits(keep_races=1, max_waiting=2), folder=tmp_path / "jobs")
-    yield made
-    made.close()
+QUEUE = Limits(keep_races=1, max_waiting=2)
 
 
 def test_what_a_page_sends_as_text_becomes_a_race() -> None:

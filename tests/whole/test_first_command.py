@@ -43,6 +43,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment(tmp_path_factory.mktemp("own") / "venv", PYTHONS[NEWEST], f"{wheel}[page,hub]")
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("version", FIRST)
 def test_every_verb_ends_well_after_the_first_command(
     version: str, clone: Path, first_command: Path, tmp_path: Path
@@ -73,6 +74,7 @@ def check_version(version: str, table: str, folder: Path) -> None:
     assert f"olora_viz {ov.__version__}" in report
 
 
+@pytest.mark.nightly
 def test_the_readmes_example_finds_the_package_where_the_readme_says(
     clone: Path, first_command: Path, tmp_path: Path
 ) -> None:

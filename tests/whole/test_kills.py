@@ -12,6 +12,7 @@ import pytest
 import torch
 from reliability.kills import Kills
 from reliability.victims import Say, victim
+from support.nightly import at_night
 from support.tiny import tiny
 
 from olora_viz.lanes.lane import Lane
@@ -27,7 +28,7 @@ def kills(tmp_path_factory: pytest.TempPathFactory) -> Kills:
     return Kills(tmp_path_factory.mktemp("kills"), seed=0)
 
 
-@pytest.mark.parametrize("what", ["race", "checkpoint", "export"])
+@pytest.mark.parametrize("what", ["checkpoint", *at_night("race", "export")])
 def test_a_kill_at_a_random_moment_leaves_nothing_half_and_the_run_goes_on_bitwise(kills: Kills, what: str) -> None:
     for _ in range(3):
         getattr(kills, what)()
@@ -58,7 +59,7 @@ def fill(folder: Path, text: str) -> None:
         write_text(made / "weights", 9 * text)
 
 
-@pytest.mark.parametrize("before", ["absent", "empty"])
+@pytest.mark.parametrize("before", ["empty", *at_night("absent")])
 def test_a_start_on_a_folder_goes_on_bitwise_whenever_it_is_killed(tmp_path: Path, before: str) -> None:
     tiny("llama").save_pretrained(tmp_path / "model", max_shard_size="20KB")
     start = partial(start_folder, tmp_path / "model", Lane("olora", r=4, targets=("layers.1.*.q_proj",)))
@@ -83,7 +84,7 @@ def test_a_start_on_a_folder_goes_on_bitwise_whenever_it_is_killed(tmp_path: Pat
     assert begun > 3
 
 
-@pytest.mark.parametrize("before", ["absent", "empty", "full"])
+@pytest.mark.parametrize("before", ["full", *at_night("absent", "empty")])
 def test_a_folder_is_whole_or_absent_whenever_its_writer_is_killed(tmp_path: Path, before: str) -> None:
     seen, number, going = set(), 0, True
     while going:

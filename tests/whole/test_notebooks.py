@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
+from support.nightly import at_night
 
 from notebooks import address
 from notebooks.build import NOTEBOOKS, executed, kernel, page, parameters_of
@@ -118,6 +119,9 @@ ANSWERS = {
 """To the exercise of every section a right answer, then wrong ones."""
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+RUN = [NOTEBOOKS[0], *at_night(*NOTEBOOKS[1:])]
+"""The notebooks that are run: all of them at night."""
 
 
 def read(path: Path) -> nbformat.NotebookNode:
@@ -242,7 +246,7 @@ def answered(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-@each
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom_and_its_checks_tell_right_answers_from_wrong_ones(path, running, tmp_path):
     nbformat.write(answered(path), tmp_path / path.name)
     found = executed(tmp_path / path.name, running, SMALL[path.stem])

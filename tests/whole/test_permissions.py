@@ -2,9 +2,9 @@
 
 import os
 import stat
-from contextlib import chdir
 
 import pytest
+from support.nightly import at_night
 from support.verbs import run
 
 from olora_viz.races.export import EXPORT_FORMS
@@ -16,35 +16,26 @@ WRITTEN = (
     f"race {FEW} --lane olora:r=2 --run run",
     *(f"export run --lane olora --out {form} --form {form}" for form in EXPORT_FORMS),
     f"study {FEW} {STUDY} --init lora,olora --out study --html s.html --png s.png",
-    f"decide {SMALL} {STUDY} --init lora olora --out decision",
+    f"decide {SMALL} {STUDY} --init lora olora --search alpha --out decision",
     "spectrum --layer layers.0.self_attn.k_proj --rank 2 --png spectrum.png",
     "inspect lora --html inspect.html",
 )
 """Verbs that write files of every kind."""
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """What the verbs write under two umasks, by umask."""
-    home = tmp_path_factory.mktemp("permissions")
-    places = {0o022: home / "022", 0o027: home / "027"}
-    for umask, place in places.items():
-        before = os.umask(umask)
-        try:
-            place.mkdir()
-            with pytest.MonkeyPatch.context() as patch, chdir(place):
-                patch.setenv("OLORA_VIZ_CACHE", str(place / "cache"))
-                for verb in WRITTEN:
-                    done = run(*verb.split())
-                    assert done.returncode == 0, done.stderr
-        finally:
-            os.umask(before)
-    return places
-
-
-@pytest.mark.parametrize("umask", [0o022, 0o027])
-def test_every_file_and_folder_has_the_permissions_that_the_umask_leaves(written, umask):
-    place = written[umask]
+@pytest.mark.parametrize("umask", [0o027, *at_night(0o022)])
+def test_every_file_and_folder_has_the_permissions_that_the_umask_leaves(umask, tmp_path, monkeypatch):
+    place = tmp_path / "place"
+    before = os.umask(umask)
+    try:
+        place.mkdir()
+        monkeypatch.chdir(place)
+        monkeypatch.setenv("OLORA_VIZ_CACHE", str(place / "cache"))
+        for verb in WRITTEN:
+            done = run(*verb.split())
+            assert done.returncode == 0, done.stderr
+    finally:
+        os.umask(before)
     files = {os.path.relpath(path, place): path for path in place.rglob("*")}
     wrong = {
         name: oct(mode)

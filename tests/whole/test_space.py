@@ -116,6 +116,7 @@ def test_the_environment_of_the_space_is_a_small_one(python: Path) -> None:
     assert done.stdout.split() == ["True"] * 3 + ["False"] * 4
 
 
+@pytest.mark.nightly
 def test_the_app_starts_and_races_as_on_a_space(python: Path, tmp_path: Path) -> None:
     """A fresh environment, a checkout and a home that cannot be written, its port and host."""
     listed = subprocess.run(
