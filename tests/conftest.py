@@ -70,7 +70,7 @@ LONG = (
 """Other files of which one would keep a worker busy long after the others have ended."""
 
 NIGHTLY = (
-    "test_benchmarks", "test_browser_jupyter", "test_browser_marimo", "test_browser_restart", "test_cluster",
+    "test_benchmarks", "test_browser_marimo", "test_browser_restart", "test_cluster",
     "test_extended_runs", "test_false_orders", "test_model_sources", "test_space_container", "test_story_errors",
     "test_study_kills", "test_study_places", "test_verdict_errors",
 )  # fmt: skip
