@@ -75,7 +75,7 @@ def of_pages(browser: Browser, names: Sequence[str], folder: Path) -> None:
         for name in names:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             page.goto(server.url)
-            expect(page.locator("#loss-figure .js-plotly-plot")).to_be_visible()
+            expect(page.locator("#accuracy-figure .js-plotly-plot")).to_be_visible()
             PAGES[name](page)
             page.mouse.move(0, 0)
             page.wait_for_timeout(DRAWN)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from support.opened import on_the_server, press
+from support.shared import at_workbench
 from support.steps import a_step
 
 from olora_viz.figures import race as figures
@@ -248,8 +249,10 @@ def test_equal_lanes_have_adapters_of_their_own(same_page: Page) -> None:
 @pytest.fixture(scope="module")
 def phone(browser: Browser, address: str) -> Iterator[Page]:
     """The page on a telephone, in the dark."""
-    context = browser.new_context(
-        viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True, color_scheme="dark"
+    context = at_workbench(
+        browser.new_context(
+            viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True, color_scheme="dark"
+        )
     )
     page = context.new_page()
     page.goto(address)
@@ -377,7 +380,7 @@ def test_the_next_steps_stand_beside_one_another_and_move_no_chart(same_page: Pa
     for step in ("seeds", "rates", "steps"):
         page.evaluate("step => { document.querySelector('#verdict .verdict').dataset.next = step; }", step)
         expect(page.locator(f"#{step}-button")).to_be_visible()
-        words, first, last = (part.bounding_box() for part in (page.locator("#verdict p"), shown.first, shown.last))
+        words, first, last = (part.bounding_box() for part in (page.locator("#verdict [role=status]"), shown.first, shown.last))
         assert words
         assert first
         assert last

@@ -13,9 +13,9 @@ def test_in_a_browser_rows_change_from_recorded_to_measured_and_a_fold_stays_ope
     first, training = page.locator("#claim-subset"), page.locator("#claim-result")
     expect(first.locator(".badge")).to_have_text("recorded")
     before = training.inner_text()
-    summary = first.locator("summary")
-    summary.focus()
-    page.keyboard.press("Enter")
+    for fold in (".claim > summary", ".of-claim summary"):
+        first.locator(fold).focus()
+        page.keyboard.press("Enter")
     expect(first.locator(".told code").first).to_be_visible()
     recorded = first.locator(".told").count()
     page.click("#claims-button")

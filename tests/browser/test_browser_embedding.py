@@ -11,7 +11,7 @@ from support.nightly import at_night
 from support.opened import press
 from support.proxies import embedding, proxy
 from support.served import launched
-from support.shared import FLAGS, PLOT, chromium
+from support.shared import FLAGS, PLOT, at_workbench, chromium
 
 from olora_viz.web import page as web
 from olora_viz.web.jobs.queue import Jobs
@@ -35,7 +35,7 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def visitor(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    context = at_workbench(browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True))
     page = context.new_page()
     page.set_default_timeout(60_000)
     yield page
@@ -110,7 +110,7 @@ def test_in_a_frame_of_another_site_without_storage_the_page_races(
     (tmp_path / "Default").mkdir()
     blocked = {"profile": {"block_third_party_cookies": True, "cookie_controls_mode": 1}}
     (tmp_path / "Default" / "Preferences").write_text(json.dumps(blocked))
-    with embedding(f"{address}/?{SET_UP.format(5)}") as outer:
+    with embedding(f"{address}/?view=workbench&{SET_UP.format(5)}") as outer:
         context = browser.browser_type.launch_persistent_context(tmp_path, executable_path=chromium(), args=FLAGS)
         page = context.new_page()
         errors: list[str] = []

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from support.shared import SCREEN
 
 CONTROLS = """() => [...document.querySelectorAll(
     "button, input, select, textarea, a[href], summary, [role=button], [role=slider], [role=tab]"
@@ -25,8 +26,9 @@ WORDS = """() => {
 
 
 @pytest.fixture
-def first(context: BrowserContext, address: str) -> Iterator[Page]:
+def first(browser: Browser, address: str) -> Iterator[Page]:
     """The first screen of somebody who follows no link."""
+    context = browser.new_context(viewport=SCREEN)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -34,6 +36,7 @@ def first(context: BrowserContext, address: str) -> Iterator[Page]:
     expect(page.locator("#adapter-figure figure")).to_have_count(4)
     expect(page.locator("#accuracy-figure .main-svg").first).to_be_visible()
     yield page
+    context.close()
     assert errors == []
 
 
@@ -106,10 +109,10 @@ def test_a_guide_opens_the_workbench_where_only_that_shows_what_it_speaks_of(fir
 
 
 def test_on_a_phone_sentence_verdict_chart_answers_and_adapters_stand_below_each_other(
-    context: BrowserContext, address: str
+    browser: Browser, address: str
 ) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
-    page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{address}/")
     order = ("#lanes .chips", "#verdict", "#accuracy-figure", "#answers", "#adapter-figure")
     expect(page.locator("#adapter-figure figure")).to_have_count(4)
@@ -118,6 +121,7 @@ def test_on_a_phone_sentence_verdict_chart_answers_and_adapters_stand_below_each
     assert tops == sorted(tops)
     assert len(tops) == len(order)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
 
 
 def test_a_learners_page_shows_the_bet_and_follows_the_race_on_the_teachers_screen_to_its_score(

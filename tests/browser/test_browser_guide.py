@@ -30,7 +30,6 @@ def test_a_newcomer_is_led_through_a_race_and_a_bet_and_a_reload_goes_on(
     expect(guide.get_by_role("button", name="next")).to_be_visible()  # without an answer to it
     page.locator("#bet-ask [data-when]").press("ArrowLeft")
     expect(guide.get_by_text("Press Race").filter(visible=True).first).to_be_visible()
-    page.get_by_role("button", name="more", exact=True).click()
     page.locator("#setup-steps input").fill("4")
     page.locator("#setup-steps input").press("Tab")
     expect(page.locator("#bet-ask")).to_contain_text("after 4 steps")  # the bet stays

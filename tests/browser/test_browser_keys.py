@@ -5,6 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 from support.opened import press
+from support.shared import at_workbench
 
 SET_UP = "?task=addition&batch=64&steps={}&lane=lora:lr=1e-3,r=2"
 HELD = "sessionStorage.getItem('olora-viz-run')"
@@ -12,8 +13,8 @@ HELD = "sessionStorage.getItem('olora-viz-run')"
 
 def opened(browser: Browser, address: str) -> Page:
     """Open the page as another visitor."""
-    context = browser.new_context(
-        viewport={"width": 1440, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
+    context = at_workbench(
+        browser.new_context(viewport={"width": 1440, "height": 900}, permissions=["clipboard-read", "clipboard-write"])
     )
     page = context.new_page()
     page.set_default_timeout(60_000)

@@ -5,6 +5,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Error, Page, Route, expect
 from support.opened import tab
 from support.served import free_port, inherited, serve
+from support.shared import at_workbench
 
 STEPS = 80
 """Of which some are left when the server is killed, however late that is."""
@@ -28,7 +29,7 @@ def reload(page: Page) -> None:
 
 def test_two_tabs_find_their_runs_after_the_server_was_killed(browser: Browser, tmp_path: Path) -> None:
     port, environment = free_port(), inherited()
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context = at_workbench(browser.new_context(viewport={"width": 1440, "height": 900}))
     ended, going = context.new_page(), context.new_page()
     with serve(tmp_path, environment, port=port) as server:
         for page in (ended, going):

@@ -150,7 +150,8 @@ def test_the_rank_of_a_spectrum_moves_charts_and_words(site: Page, static_site: 
 
 def test_a_claim_is_unfolded(site: Page, static_site: Path) -> None:
     site.goto(f"{static_site.as_uri()}/claims.html")
-    site.locator(".claim summary").first.click()
+    site.locator(".claim > summary").first.click()
+    site.locator(".of-claim summary").first.click()
     expect(site.locator(".claim .told").first).to_be_visible()
     expect(site.locator(".claim .told pre").first).to_contain_text("python -m olora_viz claims")
 
@@ -186,7 +187,7 @@ def test_without_javascript_words_and_tables_are_there(browser: Browser, static_
     page = context.new_page()
     page.goto(f"{static_site.as_uri()}/races/first.html")
     expect(page.get_by_text("Charts and sliders need JavaScript")).to_be_visible()
-    expect(page.locator("#verdict-card")).to_contain_text("Each at its best rate")
+    expect(page.locator("#verdict-card")).to_contain_text("steps earlier than LoRA")
     expect(page.locator("#results table").first).to_be_visible()
     expect(page.locator("#scrubber")).to_be_hidden()
     page.goto(f"{static_site.as_uri()}/spectrum/index.html")

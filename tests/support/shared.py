@@ -85,8 +85,16 @@ def browser(program: str | None, profile: Path) -> Iterator[Browser]:
             profile, executable_path=program, args=FLAGS, viewport=SCREEN
         )
         assert kept.browser
+        at_workbench(kept)
         yield kept.browser
         kept.close()
+
+
+def at_workbench(context: BrowserContext) -> BrowserContext:
+    """Let pages open as those of somebody who has chosen the workbench, as long as nothing else is chosen."""
+    key = "localStorage.getItem('olora-viz-view') ?? localStorage.setItem('olora-viz-view', 'workbench')"
+    context.add_init_script(f"try {{ {key} }} catch {{}}")
+    return context
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

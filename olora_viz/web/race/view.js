@@ -48,5 +48,7 @@ document.addEventListener("click", (event) => {
 });
 subscribe(["workbench", "class", "page"], show);
 
-set({ workbench: (query().get("view") ?? recall("localStorage", KEY)) === WORKBENCH });
+// A lesson may be about any card.
+const kept = query().has("lesson") ? WORKBENCH : recall("localStorage", KEY);
+set({ workbench: (query().get("view") ?? kept) === WORKBENCH });
 show();
