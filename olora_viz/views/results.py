@@ -145,7 +145,7 @@ def verdict_html(verdict: VerdictLine, keep_best: bool, next_step: str = "") -> 
     sure = Markup(
         '<strong class="certainty {}" title="by 95% intervals that allow for the number of comparisons{}">{}</strong>'
     ).format(verdict.certainty.replace(" ", "-"), chosen, verdict.tag)
-    below = Markup('{} <button type="button" class="as-link why-button" aria-expanded="false">{}</button>').format(
+    below = Markup('{} <button type="button" class="as-link why-button">{}</button>').format(
         verdict.question if next_step else "", "why, and how sure"
     )
     reason = Markup(' <span class="reason">{}</span>').format(verdict.reason)

@@ -48,6 +48,6 @@ export const forOthers = (search) => {
   return readable(query);
 };
 
-/** @param {URLSearchParams} query */
-const readable = (query) =>
+/** Return a query as the address bar shows it. @param {URLSearchParams} query */
+export const readable = (query) =>
   query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":").replaceAll("%3D", "=");

@@ -3,6 +3,7 @@
 //
 // Gradio runs this with `element`.
 import { get, set, subscribe } from "../../figures/live/store.js";
+import { readable } from "../classroom/address.js";
 import { write } from "../parts/address.js";
 import { keep, recall } from "../parts/kept.js";
 
@@ -27,8 +28,8 @@ button.addEventListener("click", () => {
   const workbench = !get("workbench");
   const asked = query();
   asked.delete("view");
-  const rest = decodeURIComponent(asked.toString());
-  write([rest, workbench && `view=${WORKBENCH}`].filter(Boolean).join("&"));
+  if (workbench) asked.set("view", WORKBENCH);
+  write(readable(asked));
   keep("localStorage", KEY, workbench ? WORKBENCH : "");
   set({ workbench });
   window.dispatchEvent(new Event("resize")); // charts have another size
