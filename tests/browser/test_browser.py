@@ -380,7 +380,8 @@ def test_the_next_steps_stand_beside_one_another_and_move_no_chart(same_page: Pa
     for step in ("seeds", "rates", "steps"):
         page.evaluate("step => { document.querySelector('#verdict .verdict').dataset.next = step; }", step)
         expect(page.locator(f"#{step}-button")).to_be_visible()
-        words, first, last = (part.bounding_box() for part in (page.locator("#verdict [role=status]"), shown.first, shown.last))
+        parts = page.locator("#verdict [role=status]"), shown.first, shown.last
+        words, first, last = (part.bounding_box() for part in parts)
         assert words
         assert first
         assert last
