@@ -161,8 +161,10 @@ def _line(
     leader: str = "",
     next_step: str = "",
 ) -> Markup:
+    leads = (Markup("<b>{}</b> ").format(unbroken(each.lead)) if each.lead else "" for each in sentences)
     words = Markup(" ").join(
-        Markup("<span><b>{}</b> {}</span>").format(unbroken(each.lead), unbroken(each.rest)) for each in sentences
+        Markup("<span>{}{}</span>").format(lead, unbroken(each.rest))
+        for lead, each in zip(leads, sentences, strict=True)
     )
     why = Markup('<p class="why">{}{}</p>').format(words, reason) if sentences else ""
     color = Markup(' style="--lane:var(--{})"').format(leader) if leader else ""

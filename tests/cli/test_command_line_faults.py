@@ -167,7 +167,8 @@ def test_a_list_of_layers_is_cut_with_a_count(deep):
     ):
         done = run(*arguments)
         assert done.returncode == 2
-        (sentence,) = done.stderr.strip().splitlines()
+        sentence = done.stderr.strip()
+        assert "\n" not in sentence, sentence
         assert "zzz" in sentence
         assert re.search(r"model\.layers\.\d+\.\S+ and (19|20)\d more$", sentence)
         assert len(sentence) < 600

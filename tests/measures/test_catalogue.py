@@ -13,6 +13,7 @@ import torch
 from support.opened import tab
 from support.races import steps_of
 from support.served import Visitor, launched
+from support.shared import at_workbench
 from support.steps import a_step
 
 import olora_viz as ov
@@ -158,7 +159,7 @@ def test_one_function_and_one_call_reach_what_the_page_sends_and_a_browser_shows
 
 def seen(browser, url, job):
     """Open the page on a race; return the values of the chart and its words."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context = at_workbench(browser.new_context(viewport={"width": 1440, "height": 900}))
     context.add_init_script(f"sessionStorage.setItem('{stored('run')}', '{job}')")
     screen = context.new_page()
     screen.goto(url)

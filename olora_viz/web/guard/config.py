@@ -270,8 +270,8 @@ def longest_example(model: str) -> int:
 def tokens_at_most(config: RaceConfig) -> int:
     """Return the most tokens that a race of the page computes on, if all examples are the longest.
 
-    >>> tokens_at_most(RaceConfig(model="glassllm", steps=100, batch_size=16))  # of 15 lanes
-    3072000
+    >>> tokens_at_most(RaceConfig(model="glassllm", steps=100, batch_size=16))  # of 9 lanes
+    1843200
     """
     examples = config.steps * len(config.lanes) * config.batch_size
     return examples * longest_example(config.model)

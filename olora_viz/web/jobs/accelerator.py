@@ -78,7 +78,7 @@ def seconds_needed(config: RaceConfig, done: int = 0, goal: float = math.inf) ->
         goal: the step after which it pauses.
 
     >>> seconds_needed(RaceConfig()), seconds_needed(RaceConfig(model="smollm2-135m"))
-    (22, 30)
+    (19, 30)
     """
     weights, lanes = MODELS[config.model].parameters, len(config.lanes)
     operations = 6 * weights * 64 * config.batch_size * lanes
