@@ -167,8 +167,8 @@ def test_a_list_of_layers_is_cut_with_a_count(deep):
     ):
         done = run(*arguments)
         assert done.returncode == 2
-        sentence = done.stderr.strip()
-        assert "\n" not in sentence, sentence
+        *signs, sentence = done.stderr.strip().splitlines()
+        assert [sign for sign in signs if not sign.endswith("%")] == []  # a slow machine has signs of long work
         assert "zzz" in sentence
         assert re.search(r"model\.layers\.\d+\.\S+ and (19|20)\d more$", sentence)
         assert len(sentence) < 600
