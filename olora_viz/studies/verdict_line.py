@@ -372,16 +372,12 @@ def _headline(contest: Contest, first: Statement, sooner: Mapping[str, Interval]
     ahead, trailing = _sides(contest, first)
     if sooner:
         steps = sorted({round(gap.mean) for gap in sooner.values()})
-        learn = (
-            f"learn{'s' * (len(sooner) < 2)} {' to '.join(map(str, steps[:1] + steps[1:][-1:]))} steps earlier than"
-        )
+        count = f"{steps[0]} to {steps[-1]}" if len(steps) > 1 else str(steps[0])
+        learn = f"learn{'s' * (len(sooner) == 1)} {count} steps earlier than"
         said = [f"{listed(list(sooner), most)} {learn} LoRA{at}." for at in (rate, "") for most in (3, 2)]
     elif trailing:
-        are = (
-            "did better in this run than"
-            if first.basis.seeds == 1
-            else f"{'are' if len(ahead) > 1 else 'is'} ahead of"
-        )
+        is_ahead = relation(AHEAD, "", first.basis).strip()
+        are = is_ahead.replace("is ", "are ", 1) if len(ahead) > 1 else is_ahead
         said = [
             f"{listed([names[i] for i in ahead], most)} {are} {listed([names[i] for i in trailing], most)}{at}."
             for at in (rate, "")

@@ -35,7 +35,7 @@ const LEVELS = 31;
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+";
 const LEVEL = new Map([...ALPHABET].map((letter, at) => [letter, at - LEVELS]));
 const LEARNED = "learned: ΔW";
-const OF_W = "W, frozen";
+const OF_W = "W";
 
 const CONTRAST = 0.7; // small numbers are seen as well
 

@@ -16,8 +16,8 @@ def build(desk: Desk) -> Sequence[Any]:
     jobs, run = desk.jobs, desk.run
     with gr.Row(elem_classes="head"):
         element(
-            '<h2>Inside the adapter <span class="hint" title="W is frozen, and B and A train. Point at a row of A '
-            'or a column of B: what they add to ΔW is drawn alone.">blue is below zero, red above</span></h2>'
+            '<h2>Inside the adapter <span class="hint" title="Blue is below zero, red above. Point at a row of A '
+            'or a column of B: its part of ΔW is drawn alone.">small B and A train beside the frozen W</span></h2>'
         )
         layer = gr.Dropdown(
             [], label="Layer", container=False, min_width=130, scale=0, filterable=False, elem_id="adapter-layer"
