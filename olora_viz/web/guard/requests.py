@@ -147,11 +147,15 @@ class FirstScript:
         await self.app(scope, receive, _inserting_first_script(send))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on a request; a page's path may lack its slash, with which the script asks for it."""
+        """Hand on a request; a page's path may lack its slash, with which the script asks for it.
+
+        Its query is for the scripts of the page alone: Gradio would look there for pages and links of its own, and fail
+        at those that it does not know.
+        """
         inside = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         is_page = scope["type"] == "http" and inside in ("", "/")
-        if is_page and not inside:
-            scope = {**scope, "path": f"{scope['path']}/"}
+        if is_page:
+            scope = {**scope, "path": scope["path"] if inside else f"{scope['path']}/", "query_string": b""}
         await (self.page if is_page else self.app)(scope, receive, send)
 
 
