@@ -161,6 +161,12 @@ class Inside:
         shapes: dict[str, tuple[int, ...]] = {layer: tuple(map(int, each)) for layer, each in values["shapes"].items()}
         return cls(weights, shapes, Factors.from_json(values["start"], tuple(values["start"])))
 
+    @property
+    def ends(self) -> list[str]:
+        """The layers of which recordings and pages without a server have pictures: the first and the last one."""
+        layers = list(self.weights)
+        return list(dict.fromkeys([layers[0], layers[-1]])) if layers else []
+
     def only(self, layers: Sequence[str]) -> Inside:
         """Return the same of some layers."""
         weights = {layer: self.weights[layer] for layer in layers}

@@ -1,6 +1,7 @@
 """The static pages in a real Chromium, opened from their folder without a server."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from olora_viz.figures.live.bundle import pack
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.learn.lessons import LESSON_NAMES
 from olora_viz.views.race import race_view
+from olora_viz.web.site.pages import race_path
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,7 @@ def home(page: Page, static_site: Path) -> None:
 
 def test_three_lessons_are_read_to_their_end(site: Page, static_site: Path) -> None:
     home(site, static_site)
+    site.get_by_role("link", name="Learn", exact=True).click()
     expect(site.locator("#lesson-list .count")).to_have_text(f"0 of {len(LESSON_NAMES)} done")
     site.locator("#lesson-list [data-lesson]").first.click()
     for k in range(3):
@@ -55,7 +58,6 @@ def test_three_lessons_are_read_to_their_end(site: Page, static_site: Path) -> N
         expect(right.locator("p")).to_be_visible()
         expect(site.locator("#lesson-list .count")).to_have_text(f"{k + 1} of {len(LESSON_NAMES)} done")
         site.locator(".neighbours a").last.click()
-    home(site, static_site)
     expect(site.locator("#lesson-list .count")).to_have_text(f"3 of {len(LESSON_NAMES)} done")
 
 
@@ -103,7 +105,7 @@ def test_a_lesson_s_guide_asks_for_a_bet_on_the_recorded_race_and_leads_to_its_q
 @pytest.mark.parametrize("name", ["first", "what-the-qr-adds"])
 def test_a_race_is_scrubbed_to_what_the_server_would_show(site: Page, static_site: Path, name: str) -> None:
     race = GALLERY[name]
-    site.goto(f"{static_site.as_uri()}/races/{name}.html")
+    site.goto(f"{static_site.as_uri()}/{race_path(name)}?view=workbench")
     slider = site.locator("#scrubber input")
     expect(slider).to_be_enabled()
     for step in (len(race.steps), 0, 7, 20):
@@ -118,6 +120,27 @@ def test_a_race_is_scrubbed_to_what_the_server_would_show(site: Page, static_sit
             wide = json.loads(figure["layout"]["yaxis"])["range"]
             plot = f"[data-figure='{key}'] .js-plotly-plot"
             assert site.evaluate(f'document.querySelector("{plot}").layout.yaxis.range') == pytest.approx(wide)
+
+
+def test_it_opens_with_the_first_screen_and_the_adapters_follow_its_slider(site: Page, static_site: Path) -> None:
+    home(site, static_site)
+    figures = site.locator("#adapter-figure figure")
+    expect(figures.nth(2)).to_have_accessible_name(re.compile("^OLoRA, after step 60: rank 8, ΔW has norm "))
+    assert site.evaluate("document.documentElement.scrollHeight") <= 950
+    expect(site.locator("#results")).to_be_hidden()
+    site.locator("#scrubber input").press("Home")
+    expect(figures.nth(1)).to_have_accessible_name("LoRA, before the first step: rank 8, nothing has moved yet.")
+    _, other = site.locator("#adapter-layer option").all_inner_texts()
+    site.locator("#adapter-layer").select_option(other)
+    expect(figures.nth(0)).to_have_accessible_name(re.compile(f"^The weight W of {re.escape(other)}, "))
+    site.locator("#scrubber input").press("End")
+    site.locator(".why-button").click()
+    expect(site.locator("#verdict .why")).to_be_visible()
+    site.get_by_role("button", name="more").click()
+    expect(site.locator("#results")).to_be_visible()
+    assert site.url.endswith("?view=workbench")
+    site.get_by_role("button", name="less").click()
+    expect(site.locator("#results")).to_be_hidden()
 
 
 def numbers(packed: str) -> list[float | None]:
@@ -156,7 +179,7 @@ def test_a_claim_is_unfolded(site: Page, static_site: Path) -> None:
     expect(site.locator(".claim .told pre").first).to_contain_text("python -m olora_viz claims")
 
 
-PAGES = ("index", "learn/one-rate", "races/first", "races/run", "studies/study", "claims", "spectrum/index")
+PAGES = ("index", "learn/one-rate", "races/one-rate", "races/run", "studies/study", "claims", "spectrum/index")
 
 
 def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(site: Page, static_site: Path) -> None:
@@ -185,7 +208,7 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(site: Page, static_
 def test_without_javascript_words_and_tables_are_there(browser: Browser, static_site: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(f"{static_site.as_uri()}/races/first.html")
+    page.goto(f"{static_site.as_uri()}/index.html")
     expect(page.get_by_text("Charts and sliders need JavaScript")).to_be_visible()
     expect(page.locator("#verdict-card")).to_contain_text("steps earlier than LoRA")
     expect(page.locator("#results table").first).to_be_visible()

@@ -164,7 +164,14 @@ def test_no_header_names_the_page_s_root_and_no_cache_keeps_it(client: httpx.Cli
 
 def test_no_query_makes_the_page_fail(client: httpx.Client) -> None:
     plain = client.get("/").text
-    for query in ("page=conditioning", "page=../..", "deep_link=x", "view=workbench&page=", "%00=%ff&&=", "__theme=dark"):
+    for query in (
+        "page=conditioning",
+        "page=../..",
+        "deep_link=x",
+        "view=workbench&page=",
+        "%00=%ff&&=",
+        "__theme=dark",
+    ):
         answer = client.get(f"/?{query}")
         assert (answer.status_code, len(answer.text)) == (200, len(plain)), query
 

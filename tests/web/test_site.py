@@ -18,6 +18,7 @@ from olora_viz.learn.lessons import LESSONS
 from olora_viz.learn.terms import with_terms
 from olora_viz.machine.files import folder_size
 from olora_viz.races import run as runs
+from olora_viz.views.inside import inside_view
 from olora_viz.views.race import race_view
 from olora_viz.views.reports import RUN
 from olora_viz.web.site import pages, write
@@ -41,7 +42,7 @@ def over(below, above):
 @pytest.mark.parametrize("name", ["first", *at_night(*sorted({*GALLERY} - {"first"}))])
 def test_at_every_step_a_page_shows_what_the_server_would(name: str, static_site: Path) -> None:
     race, shown = GALLERY[name], {}
-    _, _, numbers = (static_site / f"races/{name}.html").read_text("utf-8").partition('class="olora-viz-numbers">')
+    _, _, numbers = (static_site / pages.race_path(name)).read_text("utf-8").partition('class="olora-viz-numbers">')
     frames = json.loads(numbers.partition("</script>")[0])["frames"]
     for step, frame in zip(range(len(race.steps) + 1), frames, strict=True):
         shown = over(shown, frame)
@@ -50,7 +51,13 @@ def test_at_every_step_a_page_shows_what_the_server_would(name: str, static_site
         texts |= {name: getattr(view, name) for name in ("results", "answers")}
         texts |= {"bet-score": view.bet} if view.bet else {}
         figures = {key: pages.numbered(pack(figure)) for key, figure in view.figures.items()}
-        assert shown == {"at": step, "texts": {key: str(text) for key, text in texts.items()}, "figures": figures}
+        texts = {key: str(text) for key, text in texts.items()}
+        assert {key: value for key, value in shown.items() if key != "inside"} == {
+            "at": step, "texts": texts, "figures": figures,
+        }  # fmt: skip
+        for layer, inside in shown["inside"].items():
+            assert {**inside, "lanes": list(inside["lanes"].values())} == inside_view(race, layer, step)
+        assert list(shown["inside"]) == (race.inside.ends if race.inside else [])
 
 
 def test_a_long_race_has_frames_of_its_evaluations_and_some_between() -> None:
@@ -67,7 +74,7 @@ def test_a_long_race_has_frames_of_its_evaluations_and_some_between() -> None:
 @pytest.mark.parametrize("name", GALLERY)
 def test_where_a_page_has_no_menus_of_lanes_and_layers_it_says_what_it_shows(name: str, static_site: Path) -> None:
     race = GALLERY[name]
-    body = (static_site / f"races/{name}.html").read_text("utf-8")
+    body = (static_site / pages.race_path(name)).read_text("utf-8")
     measured = {
         "Gradients by layer": any(step.gradients is not None for step in race.steps),
         "Spectra of the adapters": any(step.update_spectra is not None for step in race.steps),

@@ -101,6 +101,7 @@ export interface Annotation {
   x: number;
   y: number;
   yref?: string;
+  xshift?: number;
   yshift?: number;
   font: { size?: number; color?: string };
   opacity?: number;

@@ -18,7 +18,7 @@ from olora_viz.learn.gallery.recording import Origin, Recording, write
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.version import versions
 from olora_viz.machine.wording import counted
-from olora_viz.measures.factors import Factors, Inside, inside
+from olora_viz.measures.factors import Factors, inside
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.update_spectra import UpdateSpectra
 from olora_viz.races.race import race
@@ -34,7 +34,7 @@ RECORDED_ANSWERS = 4
 def record(name: str, setup: RecordingSetUp) -> Recording:
     """Run the race of a set-up and record it."""
     racing = race(setup.config)
-    layers = recorded_layers(inside(racing.lanes))
+    layers = inside(racing.lanes).ends
     steps, early = [], []
     try:
         for step in racing:
@@ -47,7 +47,7 @@ def record(name: str, setup: RecordingSetUp) -> Recording:
         results = {"steps": tuple(steps), "tested": tested, "answers": answers, "early_answers": tuple(early)}
         record = replace(RaceRecord.of(racing), **results)
         if record.inside:
-            record = replace(record, inside=record.inside.only(recorded_layers(record.inside)))
+            record = replace(record, inside=record.inside.only(record.inside.ends))
     finally:
         racing.lanes.detach()
     origin = origin_of(racing.device)
@@ -71,12 +71,6 @@ def main(names: list[str]) -> int:
         write(record(name, RECORDINGS[name]), path)
         print(f"{path.name}: {path.stat().st_size:,} bytes")
     return 0
-
-
-def recorded_layers(inside: Inside) -> list[str]:
-    """Return the layers whose adapters are recorded: the first and the last of those that are looked at."""
-    layers = list(inside.weights)
-    return [layers[0], layers[-1]]
 
 
 def _thinned(step: Step, every_block: int, layers: Sequence[str]) -> Step:

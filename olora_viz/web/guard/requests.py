@@ -149,8 +149,8 @@ class FirstScript:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on a request; a page's path may lack its slash, with which the script asks for it.
 
-        Its query is for the scripts of the page alone: Gradio would look there for pages and links of its own, and fail
-        at those that it does not know.
+        Its query is for the scripts of the page alone: Gradio would look there for pages and links of its own, and
+        fail at those that it does not know.
         """
         inside = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         is_page = scope["type"] == "http" and inside in ("", "/")

@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from olora_viz.views.inside import inside_view, layers_inside
 from olora_viz.web.parts.card import LATEST_ONLY, Card, Desk, element, moved
+
+INSIDE_HEADING = Markup(
+    '<h2>Inside the adapter <span class="hint" title="Blue is below zero, red above. Point at a row of A '
+    'or a column of B: its part of ΔW is drawn alone.">small B and A train beside the frozen W</span></h2>'
+)
 
 
 def build(desk: Desk) -> Sequence[Any]:
     """Make the card; return the component that it follows."""
     jobs, run = desk.jobs, desk.run
     with gr.Row(elem_classes="head"):
-        element(
-            '<h2>Inside the adapter <span class="hint" title="Blue is below zero, red above. Point at a row of A '
-            'or a column of B: its part of ΔW is drawn alone.">small B and A train beside the frozen W</span></h2>'
-        )
+        element(INSIDE_HEADING)
         layer = gr.Dropdown(
             [], label="Layer", container=False, min_width=130, scale=0, filterable=False, elem_id="adapter-layer"
         )

@@ -16,22 +16,28 @@ from markupsafe import Markup
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.plots import study_figures
-from olora_viz.learn.gallery import GALLERY, Recording
+from olora_viz.initializers import label_of
+from olora_viz.learn.gallery import Recording
 from olora_viz.learn.gallery.claims import recorded_claims
 from olora_viz.learn.lessons import LESSONS, Lesson
 from olora_viz.learn.lessons.lesson import Guide, example_matrix
 from olora_viz.learn.pictures import picture
 from olora_viz.learn.terms import with_terms
 from olora_viz.machine.tables import folded, one_line
-from olora_viz.machine.wording import counted, seconds
+from olora_viz.machine.wording import and_, compact, counted, seconds
 from olora_viz.studies.claims import CLAIMS
+from olora_viz.studies.contest import seed_groups
 from olora_viz.studies.verdicts import Verdicts
+from olora_viz.tasks import TASKS
 from olora_viz.views.claims import ShownFinding, how, row, wins
 from olora_viz.views.decision import choices, forgotten, verdict_rows
-from olora_viz.views.html import status, table
+from olora_viz.views.html import mark, status, table
+from olora_viz.views.inside import inside_view
 from olora_viz.views.layers import layer_words
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.reports import MAPS, RUN, all_figures, setup_table
+from olora_viz.views.results import group_styles
+from olora_viz.views.runs import task_sample
 from olora_viz.views.spectrum import Lab
 from olora_viz.web import handout, learn
 from olora_viz.web.claims import intro
@@ -39,6 +45,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.export import EXPORTS
 from olora_viz.web.parts.guide import strip
 from olora_viz.web.race.controls import SCRUB
+from olora_viz.web.race.inside import INSIDE_HEADING
 from olora_viz.web.spectrum import (
     A_LAYER,
     A_MATRIX,
@@ -87,7 +94,11 @@ class Page:
     @property
     def root(self) -> str:
         """The way from it to the site's root."""
-        return "../" * self.path.count("/")
+        return _root(self.path)
+
+
+def _root(path: str) -> str:
+    return "../" * path.count("/")
 
 
 def places(*names: str) -> Markup:
@@ -142,11 +153,24 @@ LINK_WORDS = {
 """The label of the link to what a lesson is about, by its page."""
 
 
+FIRST = "first"
+"""The recorded race that is the site's first page."""
+
+
+def race_path(name: str) -> str:
+    """Return the path of the page of a race.
+
+    >>> race_path("one-rate")
+    'races/one-rate.html'
+    """
+    return "index.html" if name == FIRST else f"races/{name}.html"
+
+
 def _about(lesson: Lesson) -> str:
     """Return the address of what a lesson is about, from its own page; its guide, if it has one, plays there."""
     if lesson.page == "spectrum":
         return "../spectrum/counterexample.html"
-    return f"../races/{lesson.recording}.html{f'?lesson={lesson.name}' * bool(guide(lesson))}"
+    return f"../{race_path(lesson.recording)}{f'?lesson={lesson.name}' * bool(guide(lesson))}"
 
 
 DONE_HERE = ("step", "bet", "hidden")
@@ -170,10 +194,10 @@ def guide(lesson: Lesson) -> Guide | None:
 def _guides(recording: str) -> Markup:
     """Return the guides of the lessons on a recorded race, of which the address names the one that plays."""
     ways = Markup(
-        '<a href="../learn/{0}.html">Read it</a><a href="../learn/{0}.html#check" data-question>Check yourself</a>'
+        '<a href="{0}learn/{1}.html">Read it</a><a href="{0}learn/{1}.html#check" data-question>Check yourself</a>'
     )
     strips = (
-        strip(steps, ways.format(name), place=learn.place(lesson))
+        strip(steps, ways.format(_root(race_path(recording)), name), place=learn.place(lesson))
         for name, lesson in LESSONS.items()
         if lesson.recording == recording and (steps := guide(lesson))
     )
@@ -189,7 +213,7 @@ def _lesson_page(lesson: Lesson) -> Page:
         frames = differing([{"at": r, "figures": figures} for r, figures in drawn])
         slider = rank_slider([r for r, _ in drawn], learn.RANK)
     body = _columns(
-        ("side left", _card(learn.lesson_contents(lesson.name, links), "lesson-list")),
+        ("side left", _card(learn.lesson_contents(lesson.name, links) + TO_HANDOUT, "lesson-list")),
         ("middle", _card(learn.lesson_text(lesson), "lesson-text") + Markup(
             '<div class="card" id="lesson-figure"><div data-figure="picture"></div>{}</div>').format(slider)),
         ("side right", _card(learn.lesson_guide(lesson, links), "lesson-guide")),
@@ -201,6 +225,7 @@ def _lesson_page(lesson: Lesson) -> Page:
 
 
 HANDOUT = "learn/for-a-class.html"
+TO_HANDOUT = Markup('<p class="hint"><a class="quiet" href="for-a-class.html">{}</a></p>').format(handout.TITLE)
 
 
 def handout_page() -> Page:
@@ -220,56 +245,123 @@ def rank_slider(ranks: Sequence[int], chosen: int) -> Markup:
 def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
     """Return the page of a finished race, without the controls of one that runs.
 
+    The site's first page has both layouts of the playground's, see ``race/view.js``; the others have all cards.
+
     Args:
         name: the last part of its address.
         titles: of all races and studies, by path.
     """
-    config, last, path = record.config, record.steps[-1], f"races/{name}.html"
+    config, path = record.config, race_path(name)
     view = race_view(record, run=RUN)
     figures = all_figures(record, view)
     if config.schedules == {("constant", 0)}:
         del figures["measurement-lr"]  # the set-up says it
+    place = {key: Markup('<div id="{}">{}</div>').format(key, text) for key, text in texts_of(view).items()}
+    bet = _card(Markup('<div id="bet-ask" hidden></div>') + place["bet-score"], "bet-card") if view.bet else ""
+    files = downloads(name, record)
+    columns = _columns(
+        ("side left", (_sentence(record) if name == FIRST else "") + _workbench(_card(contents(titles, path)))),
+        ("middle", _race_charts(record, view, figures)),
+        ("side right race-only", _race_words(place, files, path)),
+        ("after race-only", _inside_card(record) + _card(LIVE)),
+    )
+    body = Markup(
+        '<div class="column">{}<div class="column top">{}</div>{}<div class="column below">{}</div>'
+        '<div class="page" id="race-page">{}</div></div>'
+    ).format(
+        FIRST_LAYOUT if name == FIRST else "",
+        _race_top(record, titles[path], place["verdict"]), _guides(name), bet, columns,
+    )  # fmt: skip
+    still = {key: figure for key, figure in figures.items() if key not in view.figures}
+    title = SITE_TITLE if name == FIRST else titles[path]
+    return Page(path, title, "race", body, still, race_frames(record, RUN), dict(files.values()))
+
+
+FIRST_LAYOUT = Markup(
+    "<script>document.currentScript.parentElement.toggleAttribute("
+    '"data-first",!/[?&](view=workbench|lesson=)/.test(location.search))</script>'
+)
+"""Takes the layout of the first screen before anything is drawn."""
+
+
+def _race_top(record: RaceRecord, title: str, verdict: Markup) -> Markup:
+    last = record.steps[-1]
     line = status(
-        "recorded", f"{config.model}, {config.task}", counted(len(record.styles), "lane"),
+        "recorded", f"{record.config.model}, {record.config.task}", counted(len(record.styles), "lane"),
         f"{last.step} steps in {seconds(last.seconds)}{f' on {record.device}' if record.device else ''}",
     )  # fmt: skip
-    place = {key: Markup('<div id="{}">{}</div>').format(key, text) for key, text in texts_of(view).items()}
+    return Markup(
+        '<h2 class="page-title">{}</h2><div id="status">{}</div><div class="card" id="verdict-card">{}</div>'
+    ).format(title, line, verdict)
+
+
+def _sentence(record: RaceRecord) -> Markup:
+    """Return the set-up of a race as the sentence that it is on the first screen."""
+    config, groups = record.config, seed_groups(record.config.lanes)
+    chip = Markup('<span class="chip">{} {}</span>')
+    starts = Markup("").join(
+        chip.format(mark(style), label_of(style.init)) for style in group_styles(groups, record.styles)
+    )
+    rates, ranks = (
+        and_([compact(value) for value in dict.fromkeys(values)])
+        for values in zip(*((lane.lr, lane.r) for lane in config.lanes), strict=True)
+    )
+    return Markup(
+        '<p class="in-sentence">Teach <b>{}</b> to finish <b>{}</b></p><div id="setup-sample">{}</div>'
+        '<p class="in-sentence">starting from</p><div class="lane-line"><span class="chips">{}</span>'
+        '<span class="of-all">rate <b>{}</b></span><span class="of-all">rank <b>{}</b></span></div>'
+        '<div id="view"><button type="button" class="as-link" id="view-button">more</button></div>'
+    ).format(config.model, config.task, task_sample(TASKS[config.task]), starts, rates, ranks)
+
+
+def _race_charts(record: RaceRecord, view: RaceView, figures: Mapping[str, Any]) -> Markup:
     pair = Markup('<div class="two charts">{}</div>').format(places("loss", "gradient"))
-    answers = _card(place["answers"]) if "answers" in place else ""
     folds = Markup("")
     for title, (start, fixed) in FOLDED.items():
         if keys := [key for key in figures if key.startswith(start)]:
             hint = Markup('<p class="hint">{} {}</p>').format(fixed, CHOOSE) if fixed else ""
             folds += _card(folded(title, hint + _figures(keys)))
-    setup = _card(folded("Set-up", setup_table(config, record.styles)))
+    setup = _card(folded("Set-up", setup_table(record.config, record.styles)))
     hidden = tuple(start for start, _ in FOLDED.values())
     open_figures = [key for key in figures if key not in view.figures and not key.startswith(hidden)]
     scrubber = Markup('<div class="card slim" id="scrubber-card"><div id="scrubber">{}</div></div>').format(SCRUB)
-    accuracy = _card(_figures(["accuracy"]), "accuracy-card")
     numbers_kept = _card(view.forgotten_table) if view.forgotten_table else ""
-    middle = accuracy + scrubber + pair + places(*open_figures) + numbers_kept + folds + setup
-    files = downloads(name, record)
+    more = pair + places(*open_figures) + numbers_kept + folds + setup
+    return _card(_figures(["accuracy"]), "accuracy-card") + scrubber + _workbench(more)
+
+
+def _workbench(content: object) -> Markup:
+    """Return what the first screen does not show."""
+    return Markup('<div class="workbench-only stack">{}</div>').format(content)
+
+
+def _race_words(place: Mapping[str, Markup], files: Mapping[str, tuple[str, str]], path: str) -> Markup:
     take = Markup('<h2>Take it with you</h2><div class="exports">{}</div>').format(
         Markup("").join(
-            Markup('<a class="quiet" href="{}" download title="{}">{}</a>').format(
-                Path(file).name, EXPORTS[kind].title, EXPORTS[kind].label
+            Markup('<a class="quiet" href="{}{}" download title="{}">{}</a>').format(
+                _root(path), file, EXPORTS[kind].title, EXPORTS[kind].label
             )
             for kind, (file, _) in files.items()
         )
     )
-    words = Markup("").join([_card(place["results"]), _card(place["story"]), answers, _card(take)])
-    top = Markup(
-        '<h2 class="page-title">{}</h2><div id="status">{}</div><div class="card" id="verdict-card">{}</div>'
-    ).format(titles[path], line, place["verdict"])
-    columns = _columns(
-        ("side left", _card(contents(titles, path)) + _card(LIVE)), ("middle", middle), ("side right", words)
+    answers = _card(place["answers"], "answers-card") if "answers" in place else ""
+    return (
+        _card(place["results"], "standing-card")
+        + _card(place["story"], "story-card")
+        + answers
+        + _card(take, "take-card")
     )
-    bet = _card(Markup('<div id="bet-ask" hidden></div>') + place["bet-score"], "bet-card") if view.bet else ""
-    body = Markup(
-        '<div class="column top">{}</div>{}<div class="column below">{}</div><div class="page" id="race-page">{}</div>'
-    ).format(top, _guides(name), bet, columns)
-    still = {key: figure for key, figure in figures.items() if key not in view.figures}
-    return Page(path, titles[path], "race", body, still, race_frames(record, RUN), dict(files.values()))
+
+
+def _inside_card(record: RaceRecord) -> Markup:
+    """Return the card of the adapters themselves; empty for a race that did not keep their pictures."""
+    if not record.inside or not record.inside.weights:
+        return Markup("")
+    option = Markup('<option value="{}">{}</option>')
+    options = Markup("").join(option.format(layer, layer_words(layer)) for layer in record.inside.ends)
+    choice = Markup('<select id="adapter-layer" aria-label="Layer">{}</select>').format(options)
+    head = Markup('<div class="head">{}{}</div>').format(INSIDE_HEADING, choice)
+    return _card(head + Markup('<div id="adapter-figure"><div class="inside"></div></div>'), "inside-card")
 
 
 TAKEN_FORMS = ("csv", "code", "peft")
@@ -305,10 +397,10 @@ def title_of(record: RaceRecord, name: str) -> str:
 
 def contents(titles: Mapping[str, str], current: str) -> Markup:
     """Return the list of the races and the studies, one of them the current page; titles and all by path."""
-    link = Markup('<li><a href="../{}"{}>{}</a></li>')
+    link = Markup('<li><a href="{}{}"{}>{}</a></li>')
     here = Markup(' aria-current="page"')
     lines = Markup("").join(
-        link.format(path, here if path == current else "", title) for path, title in titles.items()
+        link.format(_root(current), path, here if path == current else "", title) for path, title in titles.items()
     )
     return Markup('<h2>Recorded races</h2><nav aria-label="Recorded races"><ul class="listed">{}</ul></nav>').format(
         lines
@@ -422,34 +514,6 @@ def title_of_study(known: Verdicts, name: str) -> str:
     return f"{name}: {tasks} on {models}"
 
 
-def index_page(titles: Mapping[str, str]) -> Page:
-    """Return the first page: what this is, the lessons, the races and studies.
-
-    Args:
-        titles: of the races and studies, by path.
-    """
-    link = Markup('<a href="learn/{}.html" data-lesson="{}">{}</a>')
-    links = learn.Links(lambda name, content, more: link.format(name, name, content), lambda _: Markup(""),
-                        lambda _: Markup(""))  # fmt: skip
-    described = {f"races/{name}.html": race.sentence for name, race in GALLERY.items()}
-    item = Markup('<li><a href="{}">{}</a><p class="hint">{}</p></li>')
-    listed = Markup("").join(item.format(path, title, described.get(path, "")) for path, title in titles.items())
-    middle = _card(Markup("<p>{}</p>").format(WHAT_OLORA_IS), "introduction")
-    middle += _card(Markup('<h2>Recorded races</h2><ul class="listed">{}</ul>').format(listed)) + _card(LIVE)
-    lessons = learn.lesson_contents("", links)
-    lessons += Markup('<p class="hint"><a class="quiet" href="{}">{}</a></p>').format(HANDOUT, handout.TITLE)
-    columns = _columns(("side left", _card(lessons, "lesson-list")), ("middle wide", middle))
-    main = Markup('<div class="page" id="learn-page">{}</div>').format(columns)
-    return Page("index.html", SITE_TITLE, "learn", main)
-
-
-WHAT_OLORA_IS = Markup(
-    "Ways to <b>start</b> a LoRA adapter, raced side by side on the same frozen model: lessons with recorded races to "
-    "scrub through, what papers claim with a measured verdict on each, and the singular values of W against those of "
-    "Q<sub>r</sub>R<sub>r</sub> in every layer of a small model."
-)
-
-
 def slug(text: str) -> str:
     """Return a text as the last part of an address.
 
@@ -473,8 +537,9 @@ def texts_of(view: RaceView) -> dict[str, Markup]:
 
 
 Frame = dict[str, Any]
-"""What is shown from a position on, ``at``: ``texts``, HTML by the id of its place, and ``figures``, packed ones by
-name with their traces by number. After the first one a frame has what differs from the one before it, see `differing`.
+"""What is shown from a position on, ``at``: ``texts``, HTML by the id of its place, ``figures``, packed ones by name
+with their traces by number, and ``inside``, the adapters by layer. After the first one a frame has what differs from
+the one before it, see `differing`.
 """
 
 
@@ -489,8 +554,18 @@ def race_frames(record: RaceRecord, run: str) -> list[Frame]:
         view = race_view(record, upto=step, run=run)
         texts = {name: str(text) for name, text in texts_of(view).items()}
         figures = {name: numbered(pack(figure)) for name, figure in view.figures.items()}
-        frames.append({"at": step, "texts": texts, "figures": figures})
+        frames.append({"at": step, "texts": texts, "figures": figures, "inside": _inside_frame(record, step)})
     return differing(frames)
+
+
+def _inside_frame(record: RaceRecord, step: int) -> dict[str, Any]:
+    """Return what is inside the adapters at a step, by layer, with the lanes by number."""
+    views = {layer: inside_view(record, layer, step) for layer in (record.inside.ends if record.inside else ())}
+    return {
+        layer: {**view, "lanes": {str(k): lane for k, lane in enumerate(view["lanes"])}}
+        for layer, view in views.items()
+        if view
+    }
 
 
 def numbered(figure: Mapping[str, Any]) -> dict[str, Any]:

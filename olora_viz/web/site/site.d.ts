@@ -10,3 +10,5 @@ declare const scrubber: (
 ) => void;
 /** `race/bet.js` with its card's place. */
 declare const bets: (element: HTMLElement) => void;
+/** `race/view.js` with the place of its button. */
+declare const views: (element: Element) => void;

@@ -4,8 +4,16 @@
 // The page holds the numbers of its charts, and `frames`: what its slider changes, see frames.py.
 
 /** @import { Packed } from "../../figures/live/types.d.ts" */
-/** @typedef {{ at: number, texts?: Record<string, string>, figures?: Record<string, any> }} Frame */
+/** @import { Inside } from "../../figures/live/adapter.js" */
+/**
+ * @typedef {object} Frame
+ * @property {number} at
+ * @property {Record<string, string>} [texts]
+ * @property {Record<string, any>} [figures]
+ * @property {Record<string, Omit<Inside, "lanes"> & { lanes: Record<string, any> }>} [inside]
+ */
 
+import { mount as mountAdapters } from "../../figures/live/adapter.js";
 import { mount } from "../../figures/live/figure.js";
 import { play, playing } from "../parts/guide.js";
 import { finish, mark, watchAnswers } from "../progress.js";
@@ -32,6 +40,10 @@ for (const place of /** @type {NodeListOf<HTMLElement>} */ (
   if (given.figures[name]) charts[name].draw(given.figures[name]);
 }
 
+const adapters = document.querySelector("#adapter-figure .inside");
+const inside = adapters && mountAdapters(adapters);
+const layer = /** @type {HTMLSelectElement | null} */ (document.getElementById("adapter-layer"));
+
 /**
  * Return an object with what another changes of it: "key+" appends to a text, null takes a value away.
  *
@@ -40,7 +52,7 @@ for (const place of /** @type {NodeListOf<HTMLElement>} */ (
  * @returns {any}
  */
 const over = (below, above) => {
-  if (!(below instanceof Object && above instanceof Object)) return above;
+  if (!(below instanceof Object && above instanceof Object) || Array.isArray(above)) return above;
   const now = { ...below };
   for (const [key, value] of Object.entries(above)) {
     if (key.endsWith("+")) now[key.slice(0, -1)] += value;
@@ -53,13 +65,15 @@ const over = (below, above) => {
 /** Shows a position of the slider. @param {number} at */
 const show = (at) => {
   const past = given.frames.filter((frame) => frame.at <= at);
-  const { texts = {}, figures = {} } = past.reduce(over, {});
+  const { texts = {}, figures = {}, inside: within = {} } = past.reduce(over, {});
   for (const [id, html] of Object.entries(texts)) {
     const place = document.getElementById(id);
     if (place && place.innerHTML !== html) place.innerHTML = html;
   }
   for (const [name, { data, layout }] of Object.entries(figures))
     charts[name]?.draw({ data: Object.values(data), layout });
+  const seen = layer && within[layer.value];
+  if (seen) inside?.show({ ...seen, lanes: Object.values(seen.lanes) });
 };
 
 const last = given.frames.at(-1)?.at ?? 0;
@@ -79,6 +93,7 @@ if (scrub && last) {
       queueMicrotask(() => changed());
     },
   );
+  layer?.addEventListener("change", () => show(props.value.at));
 }
 
 for (const label of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".ranks"))) {
@@ -96,6 +111,8 @@ for (const label of /** @type {NodeListOf<HTMLElement>} */ (document.querySelect
   turn();
 }
 
+const view = document.getElementById("view");
+if (view) views(view);
 const ask = document.getElementById("bet-ask");
 if (ask) bets(ask);
 const lesson = new URLSearchParams(window.location.search).get("lesson") ?? playing();

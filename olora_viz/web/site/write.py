@@ -16,6 +16,7 @@ from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.serving import HERE
 from olora_viz.figures.live.standing_alone import PLOTLY_SCRIPT
 from olora_viz.learn.gallery import GALLERY
+from olora_viz.learn.lessons import LESSONS
 from olora_viz.machine.files import atomic_folder, folder_size, is_free, write_text
 from olora_viz.machine.process import Progress, reporting
 from olora_viz.machine.wording import counted
@@ -33,8 +34,9 @@ WEB = Path(__file__).parents[1]
 ROOT = WEB.parents[1]
 
 SITE_STYLES = (
-    HERE / "fragments.css", WEB / "style.css", WEB / "race" / "bet.css", WEB / "learn.css",
-    WEB / "parts" / "guide.css", handout.HANDOUT_STYLE, Path(__file__).parent / "site.css",
+    HERE / "fragments.css", HERE / "adapter.css", WEB / "style.css", WEB / "race" / "first.css",
+    WEB / "race" / "bet.css", WEB / "learn.css", WEB / "parts" / "guide.css", handout.HANDOUT_STYLE,
+    Path(__file__).parent / "site.css",
 )  # fmt: skip
 """The style sheets, in their order: those of the page, and what stands without it."""
 
@@ -87,7 +89,7 @@ def write_site(
     with reporting(progress) as report:
         report(0.0, "drawing the races")
         raced = [*GALLERY.items(), *((name, pages.without_paths(race)) for name, race in own)]
-        titles = {f"races/{name}.html": pages.title_of(race, name) for name, race in raced}
+        titles = {pages.race_path(name): pages.title_of(race, name) for name, race in raced}
         titles |= {f"studies/{name}.html": pages.title_of_study(verdicts, name) for name, verdicts in known}
         own_pages = [pages.race_page(name, race, titles) for name, race in raced]
         own_pages += [pages.study_page(name, verdicts, titles) for name, verdicts in known]
@@ -95,13 +97,13 @@ def write_site(
         spectra = pages.spectrum_pages(Lab(), Limits())
         docs = documentation()
         lessons = [*pages.lesson_pages(), pages.handout_page()]
-        every = [pages.index_page(titles), *lessons, *own_pages, pages.claims_page(), *spectra]
+        every = [*own_pages, *lessons, pages.claims_page(), *spectra]
         with atomic_folder(folder) as partial:
             write_assets(partial / ASSETS)
             for page in every:
-                (partial / page.path).parent.mkdir(exist_ok=True)
                 files = {page.path: html(page, docs=docs is not None), **page.files}
                 for path, text in files.items():
+                    (partial / path).parent.mkdir(exist_ok=True)
                     write_text(partial / path, text)
             if docs is not None:
                 report(0.6, "building the documentation")
@@ -136,8 +138,8 @@ def _judged(folder: Path) -> Verdicts:
 
 
 LINKS = (
-    ("learn", "index.html", "Learn"), ("race", "races/first.html", "Race"), ("claims", "claims.html", "Claims"),
-    ("spectrum", "spectrum/index.html", "Spectrum"),
+    ("race", "index.html", "Race"), ("claims", "claims.html", "Claims"),
+    ("spectrum", "spectrum/index.html", "Spectrum"), ("learn", f"learn/{next(iter(LESSONS))}.html", "Learn"),
 )  # fmt: skip
 IN_DOCUMENTATION = (("", "docs/RESULTS.html", "Findings"), ("", "docs/index.html", "Documentation"))
 """The navigation: kind of page, address and words."""
@@ -171,13 +173,14 @@ def write_assets(folder: Path) -> None:
 def script() -> str:
     """Return the script of all pages, a classic one: browsers load no modules from a folder."""
     palette = json.dumps({name: theme.palette(name) for name in theme.THEMES})
-    scrub, bet = (bundle(WEB / "race" / f"{name}.js") for name in ("scrubber", "bet"))
+    scrub, bet, view = (bundle(WEB / "race" / f"{name}.js") for name in ("scrubber", "bet", "view"))
     inner = bundle(Path(__file__).parent / "site.js")
     terms = bundle(WEB / "terms.js")
     return (
         f"(() => {{\nconst palette = {palette};\n"
         f"const scrubber = (element, props, watch, trigger) => {{\n{scrub}}};\n"
-        f"const bets = (element) => {{\n{bet}}};\n{inner}{{\n{terms}}}\n}})();\n"
+        f"const bets = (element) => {{\n{bet}}};\nconst views = (element) => {{\n{view}}};\n"
+        f"{inner}{{\n{terms}}}\n}})();\n"
     )
 
 

@@ -27,7 +27,7 @@ export function laneOf(label) {
  */
 export function placeLabels(layout, { height, scale, narrow, hidden, bet }) {
   const named = [];
-  let mark = 0;
+  let [mark, room] = [0, 0];
   const [low, high] = layout.yaxis.range ?? [0, 1];
   const pixels = height / (high - low);
   for (const kind of ["end ", "out "]) {
@@ -37,8 +37,11 @@ export function placeLabels(layout, { height, scale, narrow, hidden, bet }) {
     spread(wanted, GAP * scale, 0, height).forEach((place, i) => {
       shown[i].yshift = place - wanted[i];
     });
-    if (kind === "end ")
-      for (const label of shown) if (Math.abs(label.yshift ?? 0) > FAR * scale) lead(label);
+    for (const label of kind === "end " ? shown : [])
+      if (Math.abs(label.yshift ?? 0) > FAR * scale) {
+        room = Math.max(room, LINE - (label.xshift ?? 0));
+        lead(label);
+      }
     for (const label of labels) {
       const lane = laneOf(label) ?? "";
       if (label.captureevents) named.push(lane);
@@ -54,7 +57,7 @@ export function placeLabels(layout, { height, scale, narrow, hidden, bet }) {
       }
     }
   }
-  layout.margin.r += mark;
+  layout.margin.r += mark + room;
   return named;
 }
 
