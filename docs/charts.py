@@ -47,7 +47,7 @@ from olora_viz.studies.preregistration import SETUP
 from olora_viz.views.race import race_view
 from olora_viz.views.reports import all_figures
 from olora_viz.views.spectrum import Lab
-from olora_viz.web.site.pages import numbers
+from olora_viz.web.site.page import numbers
 from olora_viz.web.site.write import script
 from olora_viz.web.spectrum import SPECTRUM_STARTS
 

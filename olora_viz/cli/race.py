@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import (
@@ -24,6 +25,7 @@ from olora_viz.cli.console import (
     print_json,
     print_table,
     progress_bar,
+    save_charts,
     say,
     say_unused_template,
     tracker_of,
@@ -56,7 +58,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     target = "suffix of layer names to adapt, or attention, mlp or all; experts.down_proj adapts every expert's matrix"
     parser.add_argument("--target", action="append", metavar="NAME", dest="targets", help=target)
     parser.add_argument("--run", type=new_path, metavar="DIR", dest="folder", help="save the run in this folder")
-    add_shared(parser, "--track")
+    add_shared(parser, "--track", "--png")
 
 
 def run_race(options: argparse.Namespace) -> int:
@@ -106,9 +108,25 @@ def run_race(options: argparse.Namespace) -> int:
         print(caveat(race.config.lanes, by_seed=batches_vary(race.config, data.about_held_out)))
         if race.without_gradient:
             print(no_gradient(race.without_gradient))
+    if options.png and race.done:
+        _draw(options.png, race, folder)
     for warning in runs.adapter_warnings(folder) if folder else ():
         say(f"adapters: {warning}")
     return INTERRUPTED if race.status == STOPPED else 0
+
+
+def _draw(path: Path, race: Race, folder: Path | None) -> None:
+    """Save the charts of a race, and the inside of its adapters in the first layer that is looked at."""
+    from olora_viz.figures.adapter import adapter_figures
+    from olora_viz.figures.plots import race_figures
+    from olora_viz.races.tables import Raced
+
+    raced, figures = Raced.of(folder or race), []
+    try:
+        figures = adapter_figures(race)
+    except ValueError as error:
+        say(error)
+    save_charts(path, [*race_figures(raced, ("accuracy", "loss", "gradient")), *figures])
 
 
 class _Progress:

@@ -49,11 +49,16 @@ def plot_adapter(source: Any, layer: str | None = None, *, step: int | None = No
         ['W', 'LoRA', 'OLoRA', 'PiSSA']
     """
     chosen("adapter", ["adapter"], theme)
+    return drawing(adapter_figures(source, layer, step), theme)
+
+
+def adapter_figures(source: Any, layer: str | None = None, step: int | None = None) -> list[Figure]:
+    """Return W, and of each start its A, B and ΔW, see `plot_adapter`."""
     pictures, moved, at = _pictures(source, step)
     layers = list(pictures.weights)
     names = [name for name in layers if layer is None or name == layer or f".{name}".endswith(f".{layer}")]
     if not names:
-        raise ValueError(unknown("layer", str(layer), layers))
+        raise ValueError(unknown("layer", str(layer), layers) if layers else "these lanes have no A and B to draw")
     name, shape = names[0], pictures.shapes[names[0]]
     where = f"{layer_words(name)}, {'before the first step' if not at else f'after step {at}'}"
     config = source.config
@@ -73,7 +78,7 @@ def plot_adapter(source: Any, layer: str | None = None, *, step: int | None = No
         figure = _map(title, f"{where}; full colour: {units}", *_put_together(parts, most), label_of(init))
         figure["layout"]["meta"]["how"] = summary
         drawn.append(figure)
-    return drawing(drawn, theme)
+    return drawn
 
 
 def _pictures(source: Any, step: int | None) -> tuple[Inside, Factors, int]:

@@ -264,17 +264,10 @@ def plot_race(
         races = {name: Raced.of(source, config) for name, source in several.items()}
         runs = [NamedRun(name, styles_of(raced), raced.steps, raced.total) for name, raced in races.items()]
         return drawing([overlay_figure(runs, overlaid[name]) for name in names], theme)
-    draw = _OF_RACE | {key: partial(measure_figure, MEASURES[key]) for key in own}
-    names = chosen(what, draw, theme)
+    names = chosen(what, [*_OF_RACE, *own], theme)
 
     def drawn(raced: Raced) -> Drawing:
-        known = {
-            "loss": {"start_loss": raced.start_loss, "plain_text": raced.plain_text},
-            "accuracy": {"start_accuracy": raced.start_accuracy, "plain_text": raced.plain_text},
-            "forgotten": {"start_loss": raced.start_loss, "plain_text": raced.plain_text, "text": raced.text},
-        }
-        curves = RaceCurves(styles_of(raced), raced.steps, raced.total)
-        return drawing([draw[name](curves, **known.get(name, {})) for name in names], theme)
+        return drawing(race_figures(raced, names), theme)
 
     if isinstance(steps, Race) and steps.steps is not None and is_notebook():
         _live(steps, drawn)
@@ -287,6 +280,18 @@ def plot_race(
         if not any(name in step.measures for step in raced.steps):
             raise ValueError(f"these steps have no {name!r}: a race measures it from when it is registered")
     return drawn(raced)
+
+
+def race_figures(raced: Raced, names: Iterable[str]) -> list[Figure]:
+    """Return figures of a race by their names, see `plot_race`."""
+    known = {
+        "loss": {"start_loss": raced.start_loss, "plain_text": raced.plain_text},
+        "accuracy": {"start_accuracy": raced.start_accuracy, "plain_text": raced.plain_text},
+        "forgotten": {"start_loss": raced.start_loss, "plain_text": raced.plain_text, "text": raced.text},
+    }
+    curves = RaceCurves(styles_of(raced), raced.steps, raced.total)
+    draw = {key: partial(measure_figure, MEASURES[key]) for key in MEASURES} | _OF_RACE
+    return [draw[name](curves, **known.get(name, {})) for name in names]
 
 
 def plot_rates(

@@ -23,6 +23,7 @@ from olora_viz.races.export import MERGED_FORM, export_lane
 from olora_viz.races.script import olora_viz_script
 from olora_viz.studies.story import WHICH_RESULT
 from olora_viz.views.html import problem, remark
+from olora_viz.views.inside import inside_view, layers_inside
 from olora_viz.views.layers import LayerChoices, curvature_view, gradients_view, spectra_view
 from olora_viz.views.race import RaceView
 from olora_viz.views.results import LOSS_WORDS, rates_view
@@ -377,6 +378,45 @@ class GradientsSection(LayerSection):
         return self.menus(gradients.choices, gradients.measure) | {"step": steps}, gradients.figures
 
 
+class InsideSection(Section):
+    """The adapters themselves: W, and of each start B, A and what it has learned."""
+
+    NEWS, TITLE = "factors", "Inside the adapters: W, and of each start B, A and what it has learned, ΔW"
+    SETTING = "factors_every"
+    WISHES: ClassVar = {"layer": None, "step": None}
+    MENUS: ClassVar = {"layer": "Layer"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open, self._last = True, 0
+
+    def controls(self) -> list[Node]:
+        """Add the slider that goes back through the run."""
+        return [*super().controls(), self.control("range", "step", "At step")]
+
+    def after(self) -> list[Node]:
+        """Return the pictures."""
+        return [{"kind": "inside", "name": self.part("inside")}]
+
+    def choose(self, name: str, value: Any) -> None:
+        """Follow the run while the slider is at its end."""
+        super().choose(name, None if name == "step" and value == self._last else value)
+
+    def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
+        """Draw one layer at one step."""
+        layer, step = self.wishes["layer"], self.wishes["step"]
+        shown = inside_view(record, layer, step if isinstance(step, int | float) else None)
+        assert shown is not None
+        steps = [0, *(each.step for each in record.steps if each.factors is not None)]
+        self._last = steps[-1]
+        layers = [list(each) for each in layers_inside(record)]
+        return {
+            "layer": {"value": shown["layer"], "options": layers},
+            "step": {"value": shown["step"], "options": [[str(number), number] for number in steps]},
+            "inside": shown,
+        }, ()
+
+
 class RatesSection(Section):
     """Loss against the learning rate."""
 
@@ -427,6 +467,6 @@ class MeasurementsSection(Section):
 
 
 SECTIONS: tuple[Callable[[], Section], ...] = (
-    ExportSection, ForgottenSection, RatesSection, MeasurementsSection, SpectraSection, GradientsSection,
-    CurvatureSection, EarlierRunsSection, TakeAwaySection,
+    InsideSection, ExportSection, ForgottenSection, RatesSection, MeasurementsSection, SpectraSection,
+    GradientsSection, CurvatureSection, EarlierRunsSection, TakeAwaySection,
 )  # fmt: skip

@@ -324,7 +324,7 @@ def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:
     if config is not None:
         expect(config, RaceConfig, OF_SETUP)
     every = max(1, RaceConfig.steps // 20)  # about 20 measurements in a race of the default set-up
-    config = config or RaceConfig(spectra_every=every, gradients_every=every)
+    config = config or RaceConfig(spectra_every=every, gradients_every=every, factors_every=every)
     known = [each.name for each in fields(RaceConfig)]
     for name in settings:
         if name not in known:

@@ -13,7 +13,7 @@ from olora_viz.figures.live.bundle import pack
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.learn.lessons import LESSON_NAMES
 from olora_viz.views.race import race_view
-from olora_viz.web.site.pages import race_path
+from olora_viz.web.site.page import race_path
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from support.races import small, steps_of
 from support.verbs import RACE, objects, run
 from transformers import AutoModelForCausalLM
@@ -239,6 +240,16 @@ def test_held_out_examples_that_are_left_out_are_counted_for_the_reader(tmp_path
 def test_a_run_without_any_lanes_named_races_the_default_ones(tmp_path):
     done = run(*RACE, "--json", "--eval-size", "2")
     assert tuple(objects(done.stdout)[-1]["summary"]["lanes"]) == RaceConfig().labels
+
+
+def test_a_race_is_saved_as_a_picture_also_of_lanes_without_factors(tmp_path):
+    heights = []
+    for lanes in (("--lane", "lora", "--lane", "olora"), ("--lane", "full:lr=1e-4")):
+        done = run(*RACE, "--eval-size", "2", *lanes, "--png", str(tmp_path / "race.png"))
+        assert done.returncode == 0, done.stderr
+        heights.append(Image.open(tmp_path / "race.png").height)
+    assert "no A and B to draw" in done.stderr
+    assert heights[0] > 2 * heights[1]  # W and two adapters below the three charts
 
 
 def test_figures_that_are_not_there_are_a_dash_in_the_table(capsys):

@@ -19,6 +19,7 @@ from olora_viz.figures.live.notebook_feed import Feed, difference
 from olora_viz.figures.live.standing_alone import plotly_source
 from olora_viz.figures.theme import lane_styles
 from olora_viz.notebook import ConditioningPanel, RacePanel, SpectrumPanel
+from olora_viz.views.inside import inside_view
 
 
 def test_a_panel_leaves_its_last_state_as_a_picture_and_as_text() -> None:
@@ -80,7 +81,7 @@ def test_every_part_of_a_panel_has_a_name_of_its_own_and_something_to_show() -> 
 
 def test_plotly_is_no_part_of_a_panels_state() -> None:
     # The module, once for all charts of the panel; Plotly alone is of megabytes.
-    assert sum(len(str(value)) for value in RacePanel(CONFIG).get_state().values()) < 80_000
+    assert sum(len(str(value)) for value in RacePanel(CONFIG).get_state().values()) < 90_000
     assert len(plotly_source()) < 2_900_000  # a server lets a million bytes a second through
 
 
@@ -210,8 +211,9 @@ def test_folded_parts_are_drawn_when_they_are_opened_and_only_where_there_is_som
     assert seen >= {"spectra", "gradients", "rates", "measurements", "code"}
     assert "Not measured: RacePanel(curvature_every=5)" in shown(panel, "curvature.empty")
     assert "drift" not in seen
-    assert {name for name in seen if shown(panel, name)["open"]} == {"export"}
-    for name in seen - {"export", "curvature"}:
+    assert {name for name in seen if shown(panel, name)["open"]} == {"export", "factors"}
+    assert "Not measured: RacePanel(factors_every=5)" in shown(panel, "factors.empty")
+    for name in seen - {"export", "curvature", "factors"}:
         assert f"{name}.charts" not in panel._feed.values
         send(panel, open=[name, True])
         assert shown(panel, f"{name}.charts") or name in ("code", "runs")
@@ -227,6 +229,24 @@ def test_folded_parts_are_drawn_when_they_are_opened_and_only_where_there_is_som
     assert shown(panel, "measurements.charts") == ["measurements.0"]
     assert figure(panel, "measurements.0")["layout"]["meta"]["title"] == "Learning rate"
     assert "ov.race(" in shown(panel, "code.script")
+
+
+def test_the_inside_of_the_adapters_is_open_at_once_and_goes_back_to_the_start() -> None:
+    panel = RacePanel(replace(CONFIG, lanes=LANES, factors_every=2))
+    panel.start()
+    panel.result()
+    state = shown(panel, "factors")
+    assert (state["hidden"], state["open"]) == (False, True)
+    inside = shown(panel, "factors.inside")
+    assert inside == inside_view(panel._record)
+    assert inside["step"] == shown(panel, "factors.step")["value"] == 6
+    last = shown(panel, "factors.layer")["options"][-1][1]
+    choose(panel, "factors.layer", last)
+    choose(panel, "factors.step", 0)
+    assert shown(panel, "factors.inside") == inside_view(panel._record, last, 0)
+    choose(panel, "factors.step", 6)
+    choose(panel, "factors.layer", "no such layer")
+    assert shown(panel, "factors.inside") == inside
 
 
 def test_earlier_runs_of_the_kernel_are_laid_over_a_race() -> None:

@@ -22,6 +22,8 @@ from olora_viz.views.inside import inside_view
 from olora_viz.views.race import race_view
 from olora_viz.views.reports import RUN
 from olora_viz.web.site import pages, write
+from olora_viz.web.site import race as race_pages
+from olora_viz.web.site.page import numbered, race_path
 
 
 def over(below, above):
@@ -42,7 +44,7 @@ def over(below, above):
 @pytest.mark.parametrize("name", ["first", *at_night(*sorted({*GALLERY} - {"first"}))])
 def test_at_every_step_a_page_shows_what_the_server_would(name: str, static_site: Path) -> None:
     race, shown = GALLERY[name], {}
-    _, _, numbers = (static_site / pages.race_path(name)).read_text("utf-8").partition('class="olora-viz-numbers">')
+    _, _, numbers = (static_site / race_path(name)).read_text("utf-8").partition('class="olora-viz-numbers">')
     frames = json.loads(numbers.partition("</script>")[0])["frames"]
     for step, frame in zip(range(len(race.steps) + 1), frames, strict=True):
         shown = over(shown, frame)
@@ -50,7 +52,7 @@ def test_at_every_step_a_page_shows_what_the_server_would(name: str, static_site
         texts = {name: with_terms(getattr(view, name)) for name in ("verdict", "story")}
         texts |= {name: getattr(view, name) for name in ("results", "answers")}
         texts |= {"bet-score": view.bet} if view.bet else {}
-        figures = {key: pages.numbered(pack(figure)) for key, figure in view.figures.items()}
+        figures = {key: numbered(pack(figure)) for key, figure in view.figures.items()}
         texts = {key: str(text) for key, text in texts.items()}
         assert {key: value for key, value in shown.items() if key != "inside"} == {
             "at": step, "texts": texts, "figures": figures,
@@ -62,25 +64,27 @@ def test_at_every_step_a_page_shows_what_the_server_would(name: str, static_site
 
 def test_a_long_race_has_frames_of_its_evaluations_and_some_between() -> None:
     race = GALLERY["one-rate"]
-    steps = list(pages._steps(race))
+    steps = list(race_pages._steps(race))
     assert steps == list(range(len(race.steps) + 1))
     longer = type("Long", (), {"steps": race.steps * 40})()
-    steps = list(pages._steps(longer))
+    steps = list(race_pages._steps(longer))
     assert steps[0] == 0
     assert steps[-1] == len(longer.steps)
-    assert len(steps) <= 2 * pages.MOST_FRAMES + 2
+    assert len(steps) <= 2 * race_pages.MOST_FRAMES + 2
 
 
 @pytest.mark.parametrize("name", GALLERY)
 def test_where_a_page_has_no_menus_of_lanes_and_layers_it_says_what_it_shows(name: str, static_site: Path) -> None:
     race = GALLERY[name]
-    body = (static_site / pages.race_path(name)).read_text("utf-8")
+    body = (static_site / race_path(name)).read_text("utf-8")
     measured = {
         "Gradients by layer": any(step.gradients is not None for step in race.steps),
         "Spectra of the adapters": any(step.update_spectra is not None for step in race.steps),
     }
     shown = [title for title, is_measured in measured.items() if is_measured]
-    assert re.findall(rf"<summary>([^<]*)</summary><p class=.hint.>[^<]* {re.escape(pages.CHOOSE)}", body) == shown
+    assert (
+        re.findall(rf"<summary>([^<]*)</summary><p class=.hint.>[^<]* {re.escape(race_pages.CHOOSE)}", body) == shown
+    )
 
 
 class Links(HTMLParser):

@@ -155,7 +155,7 @@ export function mount(element) {
   const redraw = () => {
     if (shown) show(shown);
   };
-  watchTheme(redraw);
+  const destroy = watchTheme(redraw);
 
   /** @param {Inside} value */
   function show(value) {
@@ -237,7 +237,7 @@ export function mount(element) {
     if (scrolls) element.setAttribute("tabindex", "0");
     else element.removeAttribute("tabindex");
   }
-  return { show };
+  return { show, destroy };
 }
 
 /** @param {number} offset @param {HTMLCanvasElement} canvas @param {number} count @param {boolean} [across] */

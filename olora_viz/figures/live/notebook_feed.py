@@ -36,7 +36,8 @@ def style() -> str:
     """Return the panels' style sheet; the front end sets the palette's variables."""
     fonts = f".olora-viz {{ --fonts: {theme.font_family()}; }}\n"
     rules, *shared = (
-        (HERE / name).read_text(encoding="utf-8") for name in ("notebook.css", "fragments.css", "lane_table.css")
+        (HERE / name).read_text(encoding="utf-8")
+        for name in ("notebook.css", "fragments.css", "lane_table.css", "adapter.css")
     )
     nested = f".olora-viz {{\n{''.join(shared)}}}\n"
     text = re.sub(r"/\*.*?\*/", "", f"{fonts}{nested}{rules}", flags=re.DOTALL)

@@ -5,11 +5,12 @@
 import { append } from "../../figures/live/element.js";
 import { charts } from "./charts.js";
 import { button, checks, field, range, select } from "./controls.js";
+import { inside } from "./inside.js";
 import { lanes } from "./lanes.js";
 import { code, html, section } from "./words.js";
 
 /** @type {Record<string, (node: Node, panel: Panel) => Part>} */
-const KINDS = { button, charts, checks, code, field, html, lanes, range, section, select };
+const KINDS = { button, charts, checks, code, field, html, inside, lanes, range, section, select };
 
 /**
  * Fill an element with the parts of a tree.
@@ -32,8 +33,8 @@ export function build(element, tree, panel) {
       parts.set(node.name, part);
     }
     parent.append(part.node);
-    const inside = part.node.querySelector(":scope > .inside") ?? part.node;
-    for (const item of node.items ?? []) add(/** @type {HTMLElement} */ (inside), item);
+    const within = part.node.querySelector(":scope > .folded") ?? part.node;
+    for (const item of node.items ?? []) add(/** @type {HTMLElement} */ (within), item);
   }
 
   element.replaceChildren();

@@ -68,7 +68,7 @@ export function section({ name, title = "" }, panel) {
   place.className = "section";
   place.hidden = true;
   append(place, "summary").textContent = title;
-  append(place, "div", "inside");
+  append(place, "div", "folded");
   let isOpen = false; // as the kernel knows it
   place.addEventListener("toggle", () => {
     if (place.open === isOpen) return;

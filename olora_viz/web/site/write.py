@@ -27,8 +27,8 @@ from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.spectrum import Lab
 from olora_viz.web import handout
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.site import pages
-from olora_viz.web.site.pages import Page
+from olora_viz.web.site import pages, race
+from olora_viz.web.site.page import SITE_TITLE, Page, numbers, race_path
 
 WEB = Path(__file__).parents[1]
 ROOT = WEB.parents[1]
@@ -88,10 +88,10 @@ def write_site(
     known = [(_named(study, studies), _judged(study)) for study in studies]
     with reporting(progress) as report:
         report(0.0, "drawing the races")
-        raced = [*GALLERY.items(), *((name, pages.without_paths(race)) for name, race in own)]
-        titles = {pages.race_path(name): pages.title_of(race, name) for name, race in raced}
+        raced = [*GALLERY.items(), *((name, race.without_paths(record)) for name, record in own)]
+        titles = {race_path(name): race.title_of(record, name) for name, record in raced}
         titles |= {f"studies/{name}.html": pages.title_of_study(verdicts, name) for name, verdicts in known}
-        own_pages = [pages.race_page(name, race, titles) for name, race in raced]
+        own_pages = [race.race_page(name, record, titles) for name, record in raced]
         own_pages += [pages.study_page(name, verdicts, titles) for name, verdicts in known]
         report(0.3, "decomposing the layers")
         spectra = pages.spectrum_pages(Lab(), Limits())
@@ -153,10 +153,10 @@ def html(page: Page, *, docs: bool) -> str:
     listed = Markup("").join(
         link.format(page.root, path, current if kind == page.kind else "", words) for kind, path, words in links
     )
-    title = page.title if page.title == pages.SITE_TITLE else f"{page.title} · {pages.SITE_TITLE}"
-    given = pages.numbers(page.figures, page.frames) if page.figures or page.frames else ""
+    title = page.title if page.title == SITE_TITLE else f"{page.title} · {SITE_TITLE}"
+    given = numbers(page.figures, page.frames) if page.figures or page.frames else ""
     return SITE_SHELL.format(
-        kind=page.kind, title=title, root=page.root, assets=ASSETS, dark=DARK, name=pages.SITE_TITLE,
+        kind=page.kind, title=title, root=page.root, assets=ASSETS, dark=DARK, name=SITE_TITLE,
         links=listed, body=page.body, numbers=given,
     )  # fmt: skip
 

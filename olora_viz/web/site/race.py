@@ -1,0 +1,289 @@
+"""The static page of a race: its verdict, charts, answers and adapters, with a frame for each step of its slider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from olora_viz.background.record import RaceRecord
+from olora_viz.figures.live.bundle import pack
+from olora_viz.initializers import label_of
+from olora_viz.learn.gallery import Recording
+from olora_viz.learn.lessons import LESSONS, Lesson
+from olora_viz.learn.lessons.lesson import Guide
+from olora_viz.learn.terms import with_terms
+from olora_viz.machine.tables import folded
+from olora_viz.machine.wording import and_, compact, counted, seconds
+from olora_viz.studies.contest import seed_groups
+from olora_viz.tasks import TASKS
+from olora_viz.views.html import mark, status
+from olora_viz.views.inside import inside_view
+from olora_viz.views.layers import layer_words
+from olora_viz.views.race import RaceView, race_view
+from olora_viz.views.reports import MAPS, RUN, all_figures, setup_table
+from olora_viz.views.results import group_styles
+from olora_viz.views.runs import task_sample
+from olora_viz.web import learn
+from olora_viz.web.parts.export import EXPORTS
+from olora_viz.web.parts.guide import strip
+from olora_viz.web.race.controls import SCRUB
+from olora_viz.web.race.inside import INSIDE_HEADING
+from olora_viz.web.site.page import (
+    FIRST,
+    SITE_TITLE,
+    Frame,
+    Page,
+    card,
+    columns,
+    contents,
+    differing,
+    figure_places,
+    numbered,
+    places,
+    race_path,
+    root_of,
+)
+
+MOST_FRAMES = 120
+"""Steps of a race with a frame of their own; of a longer one they are evaluated ones and some between."""
+
+LIVE = Markup(
+    '<p class="hint">Recorded: computed earlier, and replayed here. To race live, on your own model and data, '
+    "install it: <code>pip install -r requirements.txt</code>, then <code>python app.py</code>.</p>"
+)
+
+DONE_HERE = ("step", "bet", "hidden")
+"""What a guide can wait for on a page of a race."""
+
+
+def guide(lesson: Lesson) -> Guide | None:
+    """Return a lesson's guide for the page of its race, where all charts are open and nothing else can be pressed.
+
+    None if what there is to do cannot be done there.
+    """
+    *steps, check = (replace(step, page="") for step in lesson.guide.steps)
+    if lesson.page != "race" or not steps[-1].where.endswith(("-figure", "scrubber")):
+        return None
+    do, waits = steps[-1], steps[-1].waits
+    if waits and waits.kind not in DONE_HERE:
+        steps[-1] = replace(do, says=do.then, waits=None, then="")
+    return replace(lesson.guide, steps=(*steps, check))
+
+
+def _guides(recording: str) -> Markup:
+    """Return the guides of the lessons on a recorded race, of which the address names the one that plays."""
+    ways = Markup(
+        '<a href="{0}learn/{1}.html">Read it</a><a href="{0}learn/{1}.html#check" data-question>Check yourself</a>'
+    )
+    strips = (
+        strip(steps, ways.format(root_of(race_path(recording)), name), place=learn.place(lesson))
+        for name, lesson in LESSONS.items()
+        if lesson.recording == recording and (steps := guide(lesson))
+    )
+    return Markup('<div id="lesson-card">{}</div>').format(Markup("").join(strips))
+
+
+def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
+    """Return the page of a finished race, without the controls of one that runs.
+
+    The site's first page has both layouts of the playground's, see ``race/view.js``; the others have all cards.
+
+    Args:
+        name: the last part of its address.
+        titles: of all races and studies, by path.
+    """
+    config, path = record.config, race_path(name)
+    view = race_view(record, run=RUN)
+    figures = all_figures(record, view)
+    if config.schedules == {("constant", 0)}:
+        del figures["measurement-lr"]  # the set-up says it
+    place = {key: Markup('<div id="{}">{}</div>').format(key, text) for key, text in texts_of(view).items()}
+    bet = card(Markup('<div id="bet-ask" hidden></div>') + place["bet-score"], "bet-card") if view.bet else ""
+    files = downloads(name, record)
+    side_by_side = columns(
+        ("side left", (_sentence(record) if name == FIRST else "") + _workbench(card(contents(titles, path)))),
+        ("middle", _race_charts(record, view, figures)),
+        ("side right race-only", _race_words(place, files, path)),
+        ("after race-only", _inside_card(record) + card(LIVE)),
+    )
+    body = Markup(
+        '<div class="column">{}<div class="column top">{}</div>{}<div class="column below">{}</div>'
+        '<div class="page" id="race-page">{}</div></div>'
+    ).format(
+        FIRST_LAYOUT if name == FIRST else "",
+        _race_top(record, titles[path], place["verdict"]), _guides(name), bet, side_by_side,
+    )  # fmt: skip
+    still = {key: figure for key, figure in figures.items() if key not in view.figures}
+    title = SITE_TITLE if name == FIRST else titles[path]
+    return Page(path, title, "race", body, still, race_frames(record, RUN), dict(files.values()))
+
+
+FIRST_LAYOUT = Markup(
+    "<script>document.currentScript.parentElement.toggleAttribute("
+    '"data-first",!/[?&](view=workbench|lesson=)/.test(location.search))</script>'
+)
+"""Takes the layout of the first screen before anything is drawn."""
+
+
+def _race_top(record: RaceRecord, title: str, verdict: Markup) -> Markup:
+    last = record.steps[-1]
+    line = status(
+        "recorded", f"{record.config.model}, {record.config.task}", counted(len(record.styles), "lane"),
+        f"{last.step} steps in {seconds(last.seconds)}{f' on {record.device}' if record.device else ''}",
+    )  # fmt: skip
+    return Markup(
+        '<h2 class="page-title">{}</h2><div id="status">{}</div><div class="card" id="verdict-card">{}</div>'
+    ).format(title, line, verdict)
+
+
+def _sentence(record: RaceRecord) -> Markup:
+    """Return the set-up of a race as the sentence that it is on the first screen."""
+    config, groups = record.config, seed_groups(record.config.lanes)
+    chip = Markup('<span class="chip">{} {}</span>')
+    starts = Markup("").join(
+        chip.format(mark(style), label_of(style.init)) for style in group_styles(groups, record.styles)
+    )
+    rates, ranks = (
+        and_([compact(value) for value in dict.fromkeys(values)])
+        for values in zip(*((lane.lr, lane.r) for lane in config.lanes), strict=True)
+    )
+    return Markup(
+        '<p class="in-sentence">Teach <b>{}</b> to finish <b>{}</b></p><div id="setup-sample">{}</div>'
+        '<p class="in-sentence">starting from</p><div class="lane-line"><span class="chips">{}</span>'
+        '<span class="of-all">rate <b>{}</b></span><span class="of-all">rank <b>{}</b></span></div>'
+        '<div id="view"><button type="button" class="as-link" id="view-button">more</button></div>'
+    ).format(config.model, config.task, task_sample(TASKS[config.task]), starts, rates, ranks)
+
+
+def _race_charts(record: RaceRecord, view: RaceView, figures: Mapping[str, Any]) -> Markup:
+    pair = Markup('<div class="two charts">{}</div>').format(places("loss", "gradient"))
+    folds = Markup("")
+    for title, (start, fixed) in FOLDED.items():
+        if keys := [key for key in figures if key.startswith(start)]:
+            hint = Markup('<p class="hint">{} {}</p>').format(fixed, CHOOSE) if fixed else ""
+            folds += card(folded(title, hint + figure_places(keys)))
+    setup = card(folded("Set-up", setup_table(record.config, record.styles)))
+    hidden = tuple(start for start, _ in FOLDED.values())
+    open_figures = [key for key in figures if key not in view.figures and not key.startswith(hidden)]
+    scrubber = Markup('<div class="card slim" id="scrubber-card"><div id="scrubber">{}</div></div>').format(SCRUB)
+    numbers_kept = card(view.forgotten_table) if view.forgotten_table else ""
+    more = pair + places(*open_figures) + numbers_kept + folds + setup
+    return card(figure_places(["accuracy"]), "accuracy-card") + scrubber + _workbench(more)
+
+
+def _workbench(content: object) -> Markup:
+    """Return what the first screen does not show."""
+    return Markup('<div class="workbench-only stack">{}</div>').format(content)
+
+
+def _race_words(place: Mapping[str, Markup], files: Mapping[str, tuple[str, str]], path: str) -> Markup:
+    take = Markup('<h2>Take it with you</h2><div class="exports">{}</div>').format(
+        Markup("").join(
+            Markup('<a class="quiet" href="{}{}" download title="{}">{}</a>').format(
+                root_of(path), file, EXPORTS[kind].title, EXPORTS[kind].label
+            )
+            for kind, (file, _) in files.items()
+        )
+    )
+    answers = card(place["answers"], "answers-card") if "answers" in place else ""
+    return (
+        card(place["results"], "standing-card")
+        + card(place["story"], "story-card")
+        + answers
+        + card(take, "take-card")
+    )
+
+
+def _inside_card(record: RaceRecord) -> Markup:
+    """Return the card of the adapters themselves; empty for a race that did not keep their pictures."""
+    if not record.inside or not record.inside.weights:
+        return Markup("")
+    option = Markup('<option value="{}">{}</option>')
+    options = Markup("").join(option.format(layer, layer_words(layer)) for layer in record.inside.ends)
+    choice = Markup('<select id="adapter-layer" aria-label="Layer">{}</select>').format(options)
+    head = Markup('<div class="head">{}{}</div>').format(INSIDE_HEADING, choice)
+    return card(head + Markup('<div id="adapter-figure"><div class="inside"></div></div>'), "inside-card")
+
+
+TAKEN_FORMS = ("csv", "code", "peft")
+"""The files of a race that its page offers, keys of `EXPORTS`."""
+
+
+def downloads(name: str, record: RaceRecord) -> dict[str, tuple[str, str]]:
+    """Return the files of a race that can be made, by their kind: path and text."""
+    files = {}
+    for kind in TAKEN_FORMS:
+        with suppress(ValueError):  # PEFT cannot train these lanes
+            files[kind] = f"races/{name}{EXPORTS[kind].ending}", str(EXPORTS[kind].make(record))
+    return files
+
+
+CHOOSE = "In the playground you choose the lane, the layer and what is shown."
+"""What is said where a page without a server has no such menus."""
+
+FOLDED = {
+    "Gradients by layer": ("depth", "One kind of layer, after the last measured step."),
+    "Spectra of the adapters": ("map-", f"The best {MAPS} lanes, one measure."),
+    "Measurements": ("measurement-", ""),
+}
+"""What a page of a race has folded: by their titles how the names of the figures begin, and which choice of the
+playground they show."""
+
+
+def title_of(record: RaceRecord, name: str) -> str:
+    """Return the title of a race: a recording's own, else its name, model and task."""
+    config = record.config
+    return record.title if isinstance(record, Recording) else f"{name}: {config.task} on {config.model}"
+
+
+def without_paths(record: RaceRecord) -> RaceRecord:
+    """Return a race whose model and task are named by the last parts of their paths."""
+    config = record.config
+    return replace(record, config=replace(config, model=Path(config.model).name, task=Path(config.task).name))
+
+
+def texts_of(view: RaceView) -> dict[str, Markup]:
+    """Return the cards of a race that change with the step, by the id of their place."""
+    texts = {"verdict": with_terms(view.verdict), "story": with_terms(view.story), "results": view.results}
+    texts |= {"bet-score": view.bet} if view.bet else {}
+    return texts | ({"answers": view.answers} if view.race.answers or view.race.early_answers else {})
+
+
+def race_frames(record: RaceRecord, run: str) -> list[Frame]:
+    """Return a frame for every step of a race.
+
+    Args:
+        run: the race's name in its figures.
+    """
+    frames: list[Frame] = []
+    for step in _steps(record):
+        view = race_view(record, upto=step, run=run)
+        texts = {name: str(text) for name, text in texts_of(view).items()}
+        figures = {name: numbered(pack(figure)) for name, figure in view.figures.items()}
+        frames.append({"at": step, "texts": texts, "figures": figures, "inside": _inside_frame(record, step)})
+    return differing(frames)
+
+
+def _inside_frame(record: RaceRecord, step: int) -> dict[str, Any]:
+    """Return what is inside the adapters at a step, by layer, with the lanes by number."""
+    views = {layer: inside_view(record, layer, step) for layer in (record.inside.ends if record.inside else ())}
+    return {
+        layer: {**view, "lanes": {str(k): lane for k, lane in enumerate(view["lanes"])}}
+        for layer, view in views.items()
+        if view
+    }
+
+
+def _steps(record: RaceRecord) -> Iterable[int]:
+    """Return the steps that have a frame, 0 and the last one among them."""
+    last = len(record.steps)
+    if last <= MOST_FRAMES:
+        return range(last + 1)
+    evaluated = [step.step for step in record.steps if step.eval_loss is not None]
+    some = evaluated[:: -(-len(evaluated) // MOST_FRAMES)] if evaluated else []
+    return sorted({*range(0, last, -(-last // MOST_FRAMES)), *some, last})
