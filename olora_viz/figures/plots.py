@@ -290,7 +290,8 @@ def race_figures(raced: Raced, names: Iterable[str]) -> list[Figure]:
         "forgotten": {"start_loss": raced.start_loss, "plain_text": raced.plain_text, "text": raced.text},
     }
     curves = RaceCurves(styles_of(raced), raced.steps, raced.total)
-    draw = {key: partial(measure_figure, MEASURES[key]) for key in MEASURES} | _OF_RACE
+    draw: dict[str, Callable[..., Figure]] = {key: partial(measure_figure, MEASURES[key]) for key in MEASURES}
+    draw |= _OF_RACE
     return [draw[name](curves, **known.get(name, {})) for name in names]
 
 
