@@ -30,6 +30,8 @@ class BackgroundMeasurement(BackgroundWork):
     """The learning rates that the race would use, for each start."""
     lanes: int = 0
     """How many lanes the race would have; 0 if nobody has set one up."""
+    recorded: str = ""
+    """When it was recorded, in words; empty if it is measured here."""
 
     def run(self) -> None:
         """Build the race and measure it before its first step."""
@@ -69,6 +71,11 @@ def start_config(config: RaceConfig) -> RaceConfig:
     """Return the set-up of a measurement: a lane for each start of a race."""
     # Neither the held-out examples nor the text to keep say anything about the start.
     return replace(config.of_starts(), eval_size=1, keep=NONE)
+
+
+def rates_in_use(config: RaceConfig) -> tuple[tuple[float, ...], ...]:
+    """Return the learning rates that a race uses, for each of its starts; a fair one is not known before it."""
+    return tuple(tuple(dict.fromkeys(lane.lr for lane in lanes if not lane.fair)) for lanes in config.starts())
 
 
 @contextmanager

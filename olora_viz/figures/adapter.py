@@ -30,7 +30,7 @@ GAP = 3
 def plot_adapter(source: Any, layer: str | None = None, *, step: int | None = None, theme: str = "light") -> go.Figure:
     """Draw the inside of the adapters of a race in one layer: W, and of each start A, B and what it has learned.
 
-    A stands above ΔW = s (BA − B⁰A⁰), B beside it: a row of A and a column of B meet in their part, of rank 1. All A,
+    A stands above ΔW = s (BA − B⁰A⁰), B beside it: a row of A and a column of B meet in their part. All A,
     all B and all ΔW are on one scale each. Of a side beyond 128 each number is the mean of a block.
 
     Args:

@@ -213,6 +213,13 @@ class NamedRun:
     steps: Sequence[Step]
     total: int | None = None
     """Steps of the whole race; None if unknown."""
+    seeds: Sequence[Sequence[int]] | None = None
+    """The lanes of each curve, see `RaceCurves`."""
+
+    @property
+    def curves(self) -> RaceCurves:
+        """Its lanes as curves."""
+        return RaceCurves(self.styles, self.steps, self.total, seeds=self.seeds)
 
 
 LONGEST_LABEL = 28
@@ -232,13 +239,13 @@ def _within(name: str, most: int) -> str:
 
 
 def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision: str = "overlay") -> Figure:
-    """Draw a measurement of all lanes of some runs; runs differ by dash, initializations by colour.
+    """Draw a measurement of the curves of some runs; runs differ by dash, initializations by colour.
 
     Args:
         key: of a measurement of one number per lane, in `MEASURES`.
         revision: changes with the runs.
     """
-    measure, measured = MEASURES[key], [_measured(run.steps, key, len(run.styles)) for run in runs]
+    measure, measured = MEASURES[key], [_measured(run.steps, key, run.curves.lanes) for run in runs]
     log = measure.scale == "log"
     bounds, y = value_axis(measure, [values for _, values in measured])
     total = max((run.total or (run.steps[-1].step if run.steps else 1) for run in runs), default=1)
@@ -250,14 +257,15 @@ def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision
             continue
         dash, shape = DASHES[i % len(DASHES)], MARKERS[i % len(MARKERS)]
         own = [replace(style, label=f"{run.name}: {style.label}", dash=dash, symbol=shape) for style in run.styles]
-        every = stride(values.shape[1], at, run.total)
+        curves = replace(run.curves, styles=own)
+        every, means = stride(values.shape[1], at, run.total), curves.means(values)
         # Marks show the measured steps, unless every step is measured.
         marks = 5 if len(at) < len(run.steps) else 0
-        data += [line(style, values[::every, k], 1.8, marks=marks, x=at[::every]) for k, style in enumerate(own)]
-        left = [(step,) for step in out_at(run.steps, len(own))]
-        on, off, crosses = ends_of(own, at, values, bounds=bounds, log=log, left=left)
+        data += curves.bands(values[::every], x=at[::every])
+        data += [line(style, means[::every, k], 1.8, marks=marks, x=at[::every]) for k, style in enumerate(own)]
+        on, off, crosses = ends_of(own, at, means, bounds=bounds, log=log, left=curves.left)
         racing, out = racing + on, out + off
-        data += crosses + (off_range(own, at, values, bounds) if log else [])
+        data += crosses + (off_range(own, at, means, bounds) if log else [])
     most = COMPARISON_HEIGHT // LABEL_GAP
     labels = placed_ends(racing, out, bounds, COMPARISON_HEIGHT, total, most=most)
     for label in labels:

@@ -40,9 +40,9 @@ JOIN = ClassPart(
 ADAPTER = ClassPart(
     7,
     "What an adapter is",
-    "Everyone bets, plays the race to its end, and drags the slider back to step 0, where all curves meet. Then the "
-    "question: why there? Look at the histogram "
-    "together, and let two who chose differently explain, before anyone opens the answer.",
+    "Everyone plays the lesson on the adapters themselves: W, B and A, and ΔW, which fills as the slider goes on. "
+    "Then the question: how large is an adapter? Look at the histogram together, and let two who chose differently "
+    "explain, before anyone opens the answer.",
     "adapter",
 )
 BET_PART = ClassPart(

@@ -27,7 +27,7 @@ from olora_viz.measures.curvature import (
     gauss_newton,
     product_groups,
 )
-from olora_viz.measures.measure import Record, by_lane
+from olora_viz.measures.measure import Record, by_lane, lane_fields, of_label
 from olora_viz.tasks import losses
 from olora_viz.tasks.batches import Batch
 
@@ -268,6 +268,25 @@ class Conditioning(Record):
             if self.kernel:
                 lanes[label]["ntk"] |= _over_batches(values)
         return lanes
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], labels: Sequence[str]) -> Conditioning:
+        """Read back what `to_json` wrote of a whole measurement: neither a kernel's matrix nor eigenvectors.
+
+        Raises:
+            KeyError: the values have another form.
+            TypeError: likewise.
+            ValueError: likewise.
+        """
+        newton, ntk = ({label: values[label][name] for label in labels} for name in ("gauss_newton", "ntk"))
+        conditions = np.array([ntk[label]["conditions"] for label in labels], dtype=float)
+        eigenvalues = np.array([ntk[label]["eigenvalues"] for label in labels], dtype=float)
+        matrix = np.full((*eigenvalues.shape, eigenvalues.shape[1]), math.nan)
+        return cls(
+            **{name: of_label({label: values[label][name] for label in labels}, labels) for name in lane_fields(cls)},
+            hessian=Curvature.from_json(values, labels), gauss_newton=Curvature.from_json(newton, labels),
+            kernel=TangentKernel(matrix, eigenvalues, conditions[:, 0]), more_conditions=conditions[:, 1:],
+        )  # fmt: skip
 
 
 def conditioning(

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import PAUSED, RaceRecord
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.race import NamedRun, overlay_figure
+from olora_viz.figures.race import overlay_figure
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import free_folder
 from olora_viz.measures.gradients import GRADIENTS
@@ -27,7 +27,7 @@ from olora_viz.views.inside import inside_view, layers_inside
 from olora_viz.views.layers import LayerChoices, curvature_view, gradients_view, spectra_view
 from olora_viz.views.race import RaceView
 from olora_viz.views.results import LOSS_WORDS, rates_view
-from olora_viz.views.runs import OVERLAID, differences, run_words
+from olora_viz.views.runs import OVERLAID, differences, named_run, run_words
 
 Tell = Callable[[Mapping[str, Any]], None]
 """Shows values of the panel's parts at once, by their names."""
@@ -176,7 +176,7 @@ class EarlierRunsSection(Section):
             return values, ()
         mine = runs.get(record.name, ("this race", record))
         laid_over = [*([mine] if view.steps_done else []), *(others[name] for name in chosen)]
-        drawn = [NamedRun(title, run.styles, list(run.steps), run.config.steps) for title, run in laid_over]
+        drawn = [named_run(title, run) for title, run in laid_over]
         values["differences"] = differences([(title, run.config) for title, run in laid_over])
         revision = " ".join([record.name, *chosen])
         return values, (overlay_figure(drawn, revision=revision),)

@@ -37,14 +37,6 @@ def numbers_before() -> Markup:
     )
 
 
-def rates_before() -> Markup:
-    """Return the placeholder of the table of rates."""
-    return Markup(
-        '<h2>What it means for the learning rate</h2><p class="hint">2/λₘₐₓ, the limit of plain gradient descent, '
-        "against the rates of the lanes.</p>"
-    )
-
-
 def story_of(styles: Sequence[LaneStyle], measured: Conditioning) -> list[Sentence]:
     """Summarize the measurement of OLoRA (or else the most curved lane) against plain LoRA."""
     sentences = [

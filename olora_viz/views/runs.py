@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from olora_viz.background.record import RaceRecord
+from olora_viz.figures.race import NamedRun
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_spec import write_lanes
@@ -19,12 +20,14 @@ from olora_viz.models import MODELS
 from olora_viz.models.loading import is_here
 from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.races.tables import differing
+from olora_viz.studies.contest import seed_groups
 from olora_viz.studies.ranking import standings
 from olora_viz.tasks import Example, TaskCard
 from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.encoding import Piece, pieces_of
 from olora_viz.views import html as fragments
 from olora_viz.views.html import remark, table
+from olora_viz.views.results import group_styles
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -52,6 +55,13 @@ def lane_marks(rows: Sequence[Sequence[Lane] | str]) -> list[Mark]:
         init, dash = (style.init, style.dash) if style else ("mute", "unknown")
         marks.append({"init": init, "dash": dash, "wrong": row if isinstance(row, str) else ""})
     return marks
+
+
+def named_run(name: str, record: RaceRecord) -> NamedRun:
+    """Return a run to overlay, with the curves that it has alone: one for all seeds of a lane."""
+    groups = seed_groups(record.config.lanes)
+    styles, seeds = group_styles(groups, record.styles), [group.lanes for group in groups]
+    return NamedRun(name, styles, list(record.steps), record.config.steps, seeds)
 
 
 TO_DOWNLOAD = " · to download"

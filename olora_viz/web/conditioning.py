@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.background.measurement import BackgroundMeasurement, Slicing, start_config
-from olora_viz.background.record import FAILED, READY, WAITING, Wait
+from olora_viz.background.measurement import BackgroundMeasurement, Slicing, rates_in_use, start_config
+from olora_viz.background.record import FAILED, WAITING, Wait
 from olora_viz.background.work import BackgroundWork
+from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.figures.race import RaceCurves, gradient_figure, loss_figure
 from olora_viz.figures.start import (
@@ -25,6 +26,7 @@ from olora_viz.figures.start import (
     stability_figure,
 )
 from olora_viz.figures.theme import LaneStyle, start_styles
+from olora_viz.learn.gallery.start import recorded_start
 from olora_viz.learn.terms import term, with_terms
 from olora_viz.machine.wording import counted
 from olora_viz.measures.conditioning import KERNEL_BATCHES
@@ -33,7 +35,7 @@ from olora_viz.races.config import RaceConfig, start_key
 from olora_viz.races.fair_rate import FairRate, fair_rate, reference_among, resolved, same_and_fair
 from olora_viz.races.step import FINISHED
 from olora_viz.tasks import TASKS
-from olora_viz.views.conditioning import hero_of, numbers, numbers_before, rates, rates_before, story_before, story_of
+from olora_viz.views.conditioning import hero_of, numbers, rates, story_of
 from olora_viz.views.html import problem, sentences, status, waiting
 from olora_viz.views.layers import curvature_view
 from olora_viz.views.race import race_view
@@ -113,10 +115,9 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = 
     if layer is not None and (not isinstance(layer, str) or len(layer) > MAX_NAME):
         raise ValueError(f"the layer must be a name of at most {MAX_NAME} characters")
     starts = start_config(config)
-    rates = tuple(tuple(dict.fromkeys(lane.lr for lane in lanes if not lane.fair)) for lanes in config.starts())
     return jobs.add(
         BackgroundMeasurement, starts, start_styles(starts.lanes), owner,
-        rates=rates, lanes=len(config.lanes), layer=(layer or "").strip() or None,
+        rates=rates_in_use(config), lanes=len(config.lanes), layer=(layer or "").strip() or None,
     )  # fmt: skip
 
 
@@ -172,23 +173,44 @@ def view(work: Any, ahead: Wait, last: bool) -> ConditioningView:
     if measured is None or not work.complete:
         return shown._replace(measured=work.id, slice=gr.update(interactive=False))
     choices = [(style.label, i) for i, style in enumerate(work.styles)]
-    scope = (
-        f"{f'For the layer {work.layer} only. ' if work.layer else ''}Gradient and curvature on the first batch, the "
-        f"condition of the tangent kernel on {KERNEL_BATCHES} batches, in one order of the data."
-    )
     return shown._replace(
         measured=work.id,
         slice=gr.update(interactive=last and work.layer is None),
-        comparison=pack(comparison_figure(work.styles, measured, run=work.name)),
-        ntk=pack(ntk_figure(work.styles, measured, run=work.name)),
-        story=with_terms(sentences(story_of(work.styles, measured), scope)),
-        numbers=numbers(work.styles, measured),
-        rates=rates(work.styles, measured, work.rates),
+        **{name: pack(figure) for name, figure in figures_of(work).items()},
+        **words_of(work),
         left=gr.update(choices=choices, value=reference(work.styles)),
         right=gr.update(choices=choices, value=hero_of(work.styles, measured)),
         left_slice=pack(empty_slice()),
         right_slice=pack(empty_slice()),
     )
+
+
+def figures_of(work: BackgroundMeasurement) -> dict[str, Figure]:
+    """Return the charts of a finished measurement, by their places in a `ConditioningView`."""
+    drawn = {
+        "comparison": comparison_figure(work.styles, work.result, run=work.name),
+        "ntk": ntk_figure(work.styles, work.result, run=work.name),
+    }
+    for figure in drawn.values() if work.recorded else ():
+        figure["layout"]["meta"]["unit"] += f" · recorded: {work.config.model}, {work.config.task}"
+    return drawn
+
+
+def words_of(work: BackgroundMeasurement) -> dict[str, Markup]:
+    """Return the sentences and tables of a finished measurement, by their places in a `ConditioningView`."""
+    styles, measured = work.styles, work.result
+    assert measured is not None
+    scope = (
+        f"{f'For the layer {work.layer} only. ' if work.layer else ''}Gradient and curvature on the first batch, the "
+        f"condition of the tangent kernel on {KERNEL_BATCHES} batches, in one order of the data."
+    )
+    if work.recorded:
+        scope += f" R{work.recorded[1:]} with {work.config.model} on {work.config.task}: measure your set-up's own."
+    return {
+        "story": with_terms(sentences(story_of(styles, measured), scope)),
+        "numbers": numbers(styles, measured),
+        "rates": rates(styles, measured, work.rates),
+    }
 
 
 @view.register(Slicing)
@@ -226,6 +248,12 @@ def _status(work: BackgroundWork, ahead: Wait, words: str) -> Markup:
     ).format(state=work.state, percent=100 * work.part)
 
 
+PURPOSE = Markup(
+    "<p><b>How steep and how curved the loss is where each start begins</b>, and what that means for its learning "
+    "rate.</p>"
+)
+"""What the page is for."""
+
 ONLY_CONDITIONING = "conditioning-only"
 """CSS class of the columns that this page alone shows."""
 
@@ -252,7 +280,8 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
     Args:
         styles: of the lanes of the race that the page opens with; `total` is the number of its steps.
     """
-    measured, sliced = held("measured"), held("sliced")
+    measured, sliced, recorded = held("measured"), held("sliced"), recorded_start()
+    figures, told, raced = figures_of(recorded), words_of(recorded), recorded.config
     with gr.Column(elem_classes=f"middle {ONLY_CONDITIONING}", min_width=0):
         with gr.Column(elem_classes="card"):
             with gr.Row(elem_classes="measuring"):
@@ -263,11 +292,11 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
                     placeholder="model.layers.3.mlp.down_proj", min_width=0, max_length=200,
                 )  # fmt: skip
             status_line = element(
-                status(READY, "the model, task and lanes of the set-up, at step 0"),
+                status("recorded", f"{raced.model}, {raced.task}", "the button measures the set-up's own"),
                 elem_id="conditioning-status",
             )  # fmt: skip
-        comparison = in_card(live_figure, comparison_figure(styles, None), elem_id="conditioning-figure")
-        ntk = in_card(live_figure, ntk_figure(styles, None), elem_id="ntk-figure")
+        comparison = in_card(live_figure, figures["comparison"], elem_id="conditioning-figure")
+        ntk = in_card(live_figure, figures["ntk"], elem_id="ntk-figure")
         with gr.Column(elem_classes="card"):
             with gr.Row(elem_classes="measuring"):
                 slice_button = small_button("Slice the loss", "slice-button", interactive=False)
@@ -279,9 +308,9 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
         with gr.Column(elem_classes="card"):
             every, race_figures = _during_a_race(styles, total)
     with gr.Column(elem_classes=f"side right {ONLY_CONDITIONING}", scale=0, min_width=0):
-        story = in_card(element, story_before(), elem_id="conditioning-story")
-        numbers = in_card(element, numbers_before(), elem_id="conditioning-numbers")
-        rates = in_card(element, rates_before(), elem_id="conditioning-rates")
+        story, numbers, rates = (
+            in_card(element, value, elem_id=f"conditioning-{name}") for name, value in told.items()
+        )
         with gr.Column(elem_classes="card"):
             fair_words = element(BEFORE_MEASURING, elem_id="fair-rates")
             fair = gr.Button("Set same and fair rates", elem_id="fair-button")
@@ -345,7 +374,7 @@ def connect(
         """Put every start into the set-up at plain LoRA's rate and at its fair rate."""
         try:
             setup = SetUp.from_controls(limits, values, files)
-            setup, words = proposed(setup, jobs.find(measured, BackgroundMeasurement), limits)
+            setup, words = proposed(setup, jobs.find(measured, BackgroundMeasurement) or recorded_start(), limits)
         except ValueError as error:
             return {columns.fair_words: HEADING + problem(str(error)) + FAIR_RATES_HINT}
         return dict(zip(controls, setup.to_controls(), strict=True)) | {columns.fair_words: words}

@@ -74,7 +74,7 @@ def _worksheet() -> Markup:
     lessons = (find(name) for name in LESSONS_ON_PAPER)
     questions = Markup("").join(
         each.format(
-            lesson.title, bet, sentence(lesson.ask),
+            lesson.title, "" if lesson.plays else bet, sentence(lesson.ask),
             Markup('<ul class="options">{}</ul>').format(
                 Markup("").join(option.format(letter, sentence(words)) for letter, words in lesson.lettered.items())
             ),

@@ -186,6 +186,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     strip()
     lesson_card = learn.card()
     _lay_out(board, desk, "below")
+    element(conditioning.PURPOSE, elem_classes=f"purpose {conditioning.ONLY_CONDITIONING}")
     with gr.Row(elem_classes="page", elem_id="race-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
             setup = settings.build(desk, first)

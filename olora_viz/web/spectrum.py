@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 import torch
+from markupsafe import Markup
 from torch import Tensor
 
 from olora_viz.figures.layers import layer_grid
@@ -34,6 +35,12 @@ from olora_viz.web.parts.card import LATEST_ONLY, UNQUEUED, element, in_card, mo
 A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
 """The sources of a matrix."""
 
+
+PURPOSE = Markup(
+    "<p><b>How much of a weight W an adapter's start takes with it</b>: the singular values of W against those of "
+    "Q<sub>r</sub> R<sub>r</sub>.</p>"
+)
+"""What the page is for."""
 
 SPECTRUM_STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa")
 """The starts that are compared at first."""
@@ -350,6 +357,7 @@ class Controls(NamedTuple):
 
 def build(demo: gr.Blocks, limits: Limits, lab: Lab) -> None:
     """Lay the page out in `demo`."""
+    element(PURPOSE, elem_classes="purpose spectrum-only")
     with gr.Row(elem_classes="page", elem_id="spectrum-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
             controls, choices = _controls(limits, lab)

@@ -41,14 +41,17 @@ def test_the_pages_share_the_set_up_and_the_run_s_controls(same_page: Page) -> N
 def test_stop_ends_a_measurement_and_bad_input_is_a_sentence(same_page: Page) -> None:
     page = same_page
     page.get_by_role("link", name="Conditioning").click()
+    status = page.locator("#conditioning-status")
+    expect(page.locator(".purpose:visible p")).to_contain_text("how curved the loss is")
+    expect(status).to_contain_text("recorded")
+    wait_until(page, "conditioning-figure", "d.some((t) => t.name === 'OLoRA')")
     page.get_by_label("Prompts per step").fill("64")
     page.get_by_label("Prompts per step").press("Tab")
-    status = page.locator("#conditioning-status")
     page.click("#measure-button")
     expect(status).to_contain_text(re.compile(r"product \d+ of"))
     page.click("#measure-stop-button")
     expect(status).to_contain_text("stopped")
-    expect(page.locator("#conditioning-numbers tbody")).to_have_count(0)
+    expect(page.locator("#conditioning-figure h2")).to_contain_text("recorded: glassllm, sentiment")
     expect(page.locator("#measure-stop-button")).to_be_disabled()
 
     layer = page.locator("#measure-layer input, #measure-layer textarea").first
@@ -85,6 +88,7 @@ def test_the_start_is_measured_and_chart_and_table_agree_and_slices_share_a_scal
     expect(status).to_contain_text(re.compile(r"2 starts.*3 lanes"))
     wait_until(lab, "conditioning-figure", "d.length === 2")
     assert data(lab, "conditioning-figure", "t.name") == ["LoRA", "OLoRA"]
+    expect(lab.locator("#conditioning-figure h2, #conditioning-story")).not_to_contain_text(["ecorded"] * 2)
     ratios = data(lab, "conditioning-figure", "[...t.x]")
     assert ratios[0] == [1] * 6
     rows = lab.locator("#conditioning-numbers tbody tr")

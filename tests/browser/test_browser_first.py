@@ -106,6 +106,27 @@ def test_a_guide_opens_the_workbench_where_only_that_shows_what_it_speaks_of(fir
     expect(first.locator("#lanes .chips")).to_be_visible()  # the first screen has all that it speaks of
     first.goto(f"{address}/?lesson=columns#race")
     expect(first.locator("#lesson-card .guide")).to_be_visible()
+    expect(first.locator("#tabs")).to_be_visible()
+
+
+def test_the_lesson_on_adapters_is_played_on_them_to_its_question(first: Page, address: str) -> None:
+    first.goto(f"{address}/?lesson=adapter")
+    guide, figure = first.locator("#lesson-card .guide"), first.locator("#adapter-figure")
+    expect(figure.locator("figure").nth(3)).to_have_accessible_name(re.compile("^PiSSA, before the first step"))
+    expect(first.locator("#lanes .chips")).to_be_visible()  # the first screen has all that it speaks of
+    expect(first.locator("#bet-ask .bet")).to_be_hidden()
+    expect(figure).to_be_in_viewport(ratio=0.9)
+    guide.get_by_role("button", name="next ›").click()
+    first.locator("#scrubber input").press("End")
+    expect(guide.get_by_text("has filled").filter(visible=True).first).to_be_visible()
+    expect(figure.locator("figure").nth(3)).to_have_accessible_name(re.compile("^PiSSA, after step 60"))
+    guide.get_by_role("button", name="next ›").click()
+    figure.locator(".of-a canvas").first.click()
+    expect(guide.get_by_text("of rank one").filter(visible=True).first).to_be_visible()
+    expect(figure.locator(".below").first).to_contain_text("rank 1")
+    guide.get_by_role("button", name="next ›").click()
+    guide.get_by_role("link", name="Check yourself").click()
+    expect(first.locator("#lesson-guide .check")).to_contain_text("trained numbers")
 
 
 def test_on_a_phone_sentence_verdict_chart_answers_and_adapters_stand_below_each_other(

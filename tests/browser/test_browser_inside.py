@@ -58,8 +58,12 @@ def test_pointing_at_a_row_of_a_lights_the_column_of_b_and_its_part_of_what_was_
     box = olora.locator(".of-a").bounding_box()
     assert box
     olora.locator(".of-a canvas").hover(position={"x": box["width"] / 2, "y": box["height"] * 2.5 / 8})
-    expect(words).to_have_text("part 3 of 8: rank 1")
+    expect(words).to_have_text("part 3 of 8: rank 2 at most")
     expect(olora.locator(".lit-row")).to_have_count(1)
+    lora = first_screen.locator("#adapter-figure figure").nth(1)
+    lora.locator(".of-a canvas").hover()
+    expect(lora.locator(".below")).to_contain_text(re.compile(": rank 1$"))
+    olora.locator(".of-a canvas").hover(position={"x": box["width"] / 2, "y": box["height"] * 2.5 / 8})
     expect(olora.locator(".of-b.lit-column")).to_have_count(1)
     first_screen.locator("#adapter-figure .of-w canvas").hover(position={"x": 2, "y": 60})
     expect(words).to_have_text("learned: ΔW")

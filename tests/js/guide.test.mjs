@@ -7,6 +7,7 @@ import {
   PACE,
   START,
   allDone,
+  asksBet,
   begin,
   did,
   isHalf,
@@ -229,4 +230,20 @@ test("a step that hides the results keeps what an earlier one began, any other b
   );
   const anew = open(clearing, step(), RECORDED);
   assert.deepEqual([anew.rewinds, anew.clears, anew.before], [false, false, "old"]);
+});
+
+test("no bet is asked for while the end of a race is shown and nothing is to come", () => {
+  for (const opens of /** @type {const} */ (["clear", "rewind"])) {
+    const bets = step({ wait: wait("bet"), opens, hides: true });
+    const opened = open(begin(START, ""), bets, RECORDED);
+    assert.equal(asksBet(opened, bets, RECORDED), true, "it is about to be cleared, or shown anew");
+    const ready = { ...SEEN, steps: opens === "clear" ? 0 : 60 };
+    const state = opens === "clear" ? EMPTY.state : RECORDED.state;
+    const { playing } = watched(4000, opened, bets, { ...ready, state });
+    assert.equal(asksBet(playing, bets, { ...ready, state }), true, opens);
+    const later = watched(4000, playing, bets, RECORDED).playing; // raced without a bet, or dragged
+    assert.equal(asksBet(later, bets, RECORDED), false, opens);
+    assert.equal(asksBet(later, bets, { ...RECORDED, step: 0 }), true, "dragged back");
+    assert.equal(asksBet(later, step({ wait: wait("ended") }), SEEN), false);
+  }
 });

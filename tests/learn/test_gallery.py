@@ -15,6 +15,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import FOLDER, GALLERY, RECORDINGS, RecordingSetUp, claims, load_recording, read, recorded
 from olora_viz.learn.gallery.__main__ import record
 from olora_viz.learn.gallery.recording import MOST_RECORDED, write
+from olora_viz.learn.gallery.start import START_FILE, recorded_start
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.studies import story
@@ -225,4 +226,19 @@ def test_a_name_that_nobody_knows_is_said_with_the_names_there_are():
 
 
 def test_there_is_no_recording_without_a_set_up():
-    assert {path.stem for path in FOLDER.glob("*.json")} == {*RECORDINGS, claims.CLAIMS_FILE.stem}
+    assert {path.stem for path in FOLDER.glob("*.json")} == {*RECORDINGS, START_FILE.stem, claims.CLAIMS_FILE.stem}
+
+
+def test_the_recorded_measurement_is_of_the_start_of_the_first_race():
+    work, first = recorded_start(), next(iter(GALLERY.values()))
+    step, lanes = first.steps[0], first.config.lanes
+    assert list(work.config.lanes) == [same_start[0] for same_start in first.config.starts()]
+    # In the race the lanes of other seeds see other batches.
+    alike = [k for k, lane in enumerate(work.config.lanes) if lane.seed == 0]
+    places = [lanes.index(work.config.lanes[k]) for k in alike]
+    assert len(alike) == 3
+    np.testing.assert_allclose(work.result.loss[alike], step.loss[places], rtol=1e-4)
+    np.testing.assert_allclose(work.result.grad_norm[alike], step.grad_norm[places], rtol=1e-3)
+    assert np.isfinite(work.result.conditions).all()
+    assert work.result.hessian.converged.all()
+    assert work.rates == ((1e-3,),) * len(work.styles)

@@ -18,6 +18,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of
 from olora_viz.measures import curvature as curvature_module
 from olora_viz.measures.conditioning import (
+    Conditioning,
     conditioning,
     directions,
     loss_slice,
@@ -177,6 +178,15 @@ def test_a_line_of_json_has_the_agreed_keys(found, racing):
 
 
 # A look during a race -----------------------------------------------------------------------
+
+
+def test_what_json_holds_of_a_measurement_is_read_back(found, racing):
+    labels = racing.lanes.labels
+    again = Conditioning.from_json(json.loads(json.dumps(found.to_json(labels))), labels)
+    assert again.to_json(labels) == found.to_json(labels)
+    assert again.hessian == found.hessian
+    assert np.array_equal(again.conditions, found.conditions)
+    assert np.isnan(again.kernel.matrix).all()
 
 
 def test_looking_at_the_curvature_changes_nothing_of_the_race():

@@ -13,6 +13,7 @@ from support.waiting import wait_until
 
 from olora_viz.background.measurement import BackgroundMeasurement
 from olora_viz.initializers import label_of
+from olora_viz.learn.gallery.start import recorded_start
 from olora_viz.machine.wording import compact
 from olora_viz.measures.conditioning import KERNEL_BATCHES, Conditioning
 from olora_viz.races.race import race
@@ -233,3 +234,12 @@ def test_fair_rates_of_a_set_up_that_was_not_measured_are_refused(measured, chan
     _, work = measured
     with pytest.raises(ValueError, match="changed since the measurement: measure the start again"):
         fair_rates.proposed(replace(MEASURED, **change), work, Limits())
+
+
+def test_fair_rates_of_the_first_set_up_come_from_the_recorded_measurement_and_those_of_no_other():
+    setup, _ = fair_rates.proposed(SETUP, recorded_start(), Limits())
+    rates = {lane.init: lane.lr for lane in setup.lanes if lane.lr != SETUP.lanes[0].lr}
+    assert rates.keys() == {"olora", "pissa"}
+    assert all(rate < SETUP.lanes[0].lr for rate in rates.values())
+    with pytest.raises(ValueError, match="measure the start again"):
+        fair_rates.proposed(replace(SETUP, batch=4), recorded_start(), Limits())

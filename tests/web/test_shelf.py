@@ -12,7 +12,10 @@ from olora_viz.background.race import BackgroundRace
 from olora_viz.figures.race import NamedRun, overlay_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
+from olora_viz.learn.gallery import load_recording
 from olora_viz.races.config import RaceConfig
+from olora_viz.views.race import race_view
+from olora_viz.views.runs import named_run
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race import shelf
@@ -99,6 +102,19 @@ def test_pinned_runs_stay_when_a_visit_has_many(jobs: Jobs, runs: list[Backgroun
 def test_a_removed_run_is_listed_no_more(jobs: Jobs, runs: list[BackgroundRace]) -> None:
     rows = shelf.added(jobs, [], runs[0].id)
     assert shelf.changed(rows, _edits(runs[0].id, removed=True)) == []
+
+
+def test_a_run_that_is_laid_over_another_has_the_curves_that_it_has_alone() -> None:
+    race = load_recording("first")
+    curves = [trace for trace in race_view(race).accuracy["data"] if trace.get("name") and "lines" in trace["mode"]]
+    alone = {trace["name"]: trace["line"]["color"] for trace in curves if trace["name"] in ("LoRA", "OLoRA", "PiSSA")}
+    assert len(alone) == 3
+    laid = overlay_figure([named_run("one", race), named_run("two", race)])["data"]
+    ends = race.steps[-1].eval_loss.reshape(3, 3).mean(1)  # three seeds of each
+    for run in ("one", "two"):
+        own = {t["name"].removeprefix(f"{run}: "): t for t in laid if t.get("name", "").startswith(f"{run}: ")}
+        assert {name: trace["line"]["color"] for name, trace in own.items()} == alone
+        np.testing.assert_allclose([trace["y"][-1] for trace in own.values()], ends, rtol=1e-3)
 
 
 def _run(name: str, config: RaceConfig, losses: list[list[float]]) -> NamedRun:

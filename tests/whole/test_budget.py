@@ -4,11 +4,11 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = 316
+FILES = 317
 CEILING = {
-    "background": 1446, "cli": 1156, "figures": 3173, "initializers": 850, "lanes": 3215, "learn": 1730,
-    "machine": 1575, "measures": 1869, "models": 950, "notebook": 1325, "races": 3390, "studies": 7495, "tasks": 1830,
-    "views": 2533, "web": 6610,
+    "background": 1450, "cli": 1156, "figures": 3180, "initializers": 850, "lanes": 3215, "learn": 1795,
+    "machine": 1575, "measures": 1880, "models": 950, "notebook": 1325, "races": 3390, "studies": 7495, "tasks": 1830,
+    "views": 2533, "web": 6640,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
 

@@ -208,13 +208,15 @@ export function mount(element) {
         light(ofB, direction === null ? null : { x: direction / A.rows });
         const part = direction === null ? delta : learned(lane, direction).delta;
         draw(ofDelta, part, direction === null ? most.delta : largest(part));
+        const rank = largest(decoded(lane.B0)) ? "rank 2 at most" : "rank 1"; // less its part of B⁰ A⁰
         words.textContent =
-          direction === null ? LEARNED : `part ${direction + 1} of ${A.rows}: rank 1`;
+          direction === null ? LEARNED : `part ${direction + 1} of ${A.rows}: ${rank}`;
       };
-      ofA.addEventListener("pointermove", (event) => point(place(event.offsetY, ofA, A.rows)));
-      ofB.addEventListener("pointermove", (event) =>
-        point(place(event.offsetX, ofB, A.rows, true)),
-      );
+      // A finger does not move before it presses.
+      for (const kind of /** @type {const} */ (["pointermove", "pointerdown"])) {
+        ofA.addEventListener(kind, (event) => point(place(event.offsetY, ofA, A.rows)));
+        ofB.addEventListener(kind, (event) => point(place(event.offsetX, ofB, A.rows, true)));
+      }
       for (const canvas of [ofA, ofB]) canvas.addEventListener("pointerleave", () => point(null));
       if (lane.init === "olora") {
         const taken = `OLoRA's B spans W's first ${A.rows} columns`;

@@ -12,6 +12,7 @@ const opened = () => ({
   run: "", // the race in view; empty without one
   question: "", // the key of what the card of the bet asks, or has asked; empty for nothing
   finished: /** @type {string[]} */ ([]), // the lessons that were finished on this page
+  guided: false, // whether a guide plays
   guideOffered: false, // whether the line that offers the first guide is shown
   endGuide: () => {}, // ends the guide that plays, if one does
   veil: false, // whether the guide hides the results of the race
@@ -26,7 +27,9 @@ const opened = () => ({
 
 /** What style sheets read of it, as attributes of the document's root. */
 const IN_STYLES =
-  "page tab hide class learner follows guideOffered veil veilAnswers rewinds betSeen".split(" ");
+  "page tab hide class learner follows guided guideOffered veil veilAnswers rewinds betSeen".split(
+    " ",
+  );
 
 /** @typedef {ReturnType<typeof opened>} PageState */
 /** @typedef {{ state: PageState, changes: EventTarget }} Store */

@@ -1,4 +1,4 @@
-"""Record the races of the gallery: ``python -m olora_viz.learn.gallery [NAME …]``."""
+"""Record the races of the gallery, and ``start``: ``python -m olora_viz.learn.gallery [NAME …]``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch
 from olora_viz.background.record import RaceRecord
 from olora_viz.learn.gallery import FOLDER, RECORDINGS, RecordingSetUp
 from olora_viz.learn.gallery.recording import Origin, Recording, write
+from olora_viz.learn.gallery.start import START_FILE, measurement, write_start
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.version import versions
 from olora_viz.machine.wording import counted
@@ -54,21 +55,35 @@ def record(name: str, setup: RecordingSetUp) -> Recording:
     return Recording.of_race(record, name=name, title=setup.title, sentence=setup.sentence, origin=origin)
 
 
+def record_start() -> None:
+    """Measure the start of the first race and record it."""
+    config = next(iter(RECORDINGS.values())).config
+    work = measurement(config)
+    work.compute()
+    if work.error:
+        raise work.error
+    write_start(work, config, origin_of(torch.device(config.device)))
+
+
 def origin_of(device: torch.device) -> Origin:
     """Return where something is recorded that was computed here, on this device, today."""
     return Origin(datetime.now(UTC).date().isoformat(), _device(device), versions(*PACKAGES))
 
 
 def main(names: list[str]) -> int:
-    """Record the given races, or all of them, into the package's folder."""
+    """Record the given races, or all of them, and the start of the first one, into the package's folder."""
+    known = (*RECORDINGS, START_FILE.stem)
     parser = argparse.ArgumentParser("python -m olora_viz.learn.gallery", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(RECORDINGS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(known))
     for name in (chosen := parser.parse_args(names).names):
-        if name not in RECORDINGS:
-            parser.error(unknown("recording", name, RECORDINGS))
-    for name in chosen or RECORDINGS:
+        if name not in known:
+            parser.error(unknown("recording", name, known))
+    for name in chosen or known:
         path = FOLDER / f"{name}.json"
-        write(record(name, RECORDINGS[name]), path)
+        if path == START_FILE:
+            record_start()
+        else:
+            write(record(name, RECORDINGS[name]), path)
         print(f"{path.name}: {path.stat().st_size:,} bytes")
     return 0
 

@@ -12,7 +12,7 @@ from olora_viz.machine.checks import unknown
 from olora_viz.machine.process import LazyMapping
 
 WRITERS: dict[str, tuple[Callable[..., Lesson], str]] = {
-    "adapter": (adapter.lesson, "smollm2"),
+    "adapter": (adapter.lesson, "first"),
     "qr": (qr.lesson, ""),
     "columns": (columns.lesson, "what-the-qr-adds"),
     "one-rate": (one_rate.lesson, "one-rate"),

@@ -193,6 +193,8 @@ class Lesson:
     """The paragraphs, from 0, that tell how its race ended: they are hidden until the bet is placed."""
     by_hand: GuideStep | None = None
     """What is to be done with what the reader changes by hand, see `olora_viz.learn.pictures`."""
+    plays: tuple[GuideStep, ...] = ()
+    """The steps of its guide before the question; empty for a bet on its race, and what to do and see."""
 
     @property
     def lettered(self) -> dict[str, str]:
@@ -216,7 +218,10 @@ class Lesson:
 
     @property
     def guide(self) -> Guide:
-        """Its steps: a bet on the race, if there is one; what to do and see, also by hand; the question."""
+        """Its steps: what it plays, or a bet on its race, and what to do and see, also by hand; the question."""
+        if self.plays:
+            steps = (*self.plays, replace(CHECK, says=self.idea))
+            return Guide(self.name, self.title, steps)
         where, page = self.where or "lesson-rank", self.page
         bet = BET_FIRST if self.recording and page == "race" else ()
         do = GuideStep("", self.do, self.waits, self.see if self.waits else "", where=where, page=page)
@@ -227,12 +232,15 @@ class Lesson:
         return Guide(self.name, self.title, (*bet, do, *hand, check))
 
 
+END = Awaited("step", "the last step", low=1.0)
+"""The end of a recorded race."""
+
 BET_FIRST = (
     bet_on("A recorded race is about to begin: nobody has learned anything yet.", opens="rewind"),
     GuideStep(
         "Now see it learn, step by step.",
         "Press ▶ below the chart, or drag the slider beside it to the end.",
-        Awaited("step", "the last step", low=1.0),
+        END,
         "Above the chart stand who leads, how sure that is, and, if you have bet, how your bet ended.",
         where="scrubber-card",
         hides=True,

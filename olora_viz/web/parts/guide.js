@@ -8,6 +8,7 @@ import {
   PACE,
   START,
   allDone,
+  asksBet,
   begin,
   did,
   isEarly,
@@ -36,15 +37,20 @@ export const save = (kept) => keep("localStorage", KEY, JSON.stringify(kept));
 /** The guide that this tab plays; a reload goes on with it. */
 export const playing = () => recall("sessionStorage", KEY) ?? "";
 
-/** Opens the tab of a part of the page, and the workbench if only that shows it. @param {string} id */
-export const revealed = (id) => {
+/** Opens the workbench if only that shows a part of the page, see first.css. @param {HTMLElement} step that speaks of it */
+const reveal = ({ dataset: { where = "" } }) => {
+  const part = document.getElementById(where);
+  if (part && getComputedStyle(part).getPropertyValue("--left-out")) set({ workbench: true });
+};
+
+/** Opens the tab of a part of the page. @param {string} id */
+const tabbed = (id) => {
   const part = document.getElementById(id);
   const tabs = /** @type {NodeListOf<HTMLElement>} */ (
     document.querySelectorAll("[data-tab-name]")
   );
   for (const { dataset } of tabs)
     if (part?.closest(`.tab-${dataset.tabName}`)) set({ tab: dataset.tabName });
-  if (part?.closest("[data-first]") && !part.checkVisibility()) set({ workbench: true });
   return part;
 };
 
@@ -137,15 +143,17 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   const veil = () => {
     const veiled = step().hides && !now.said;
     set({
+      guided: true,
       veil: veiled,
       veilAnswers: veiled && state().includes("recorded"), // `:has` of the page is dear
       rewinds: now.rewinds && (isEarly(now) || chartsLag()),
-      betAsked: step().wait?.kind === "bet",
+      betAsked: asksBet(now, step(), see(step())),
     });
   };
 
   /** Keeps what is framed in view until the reader does something. */
   const follow = () => {
+    if (follows > 0) elements.forEach(reveal); // at once for all steps: no page jumps in the middle of a lesson
     if (follows > 0 && !framed?.closest("#top-bar")) framed?.scrollIntoView({ block: "nearest" });
     follows -= 1;
   };
@@ -161,9 +169,10 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     part(".waits").textContent = wait ? `waiting: ${wait.words}` : "";
     if (page && get("page") !== page) window.location.hash = page;
     veil();
-    const shown = revealed(elements[now.place.at].dataset.where ?? "");
+    elements.forEach(reveal);
+    tabbed(elements[now.place.at].dataset.where ?? "");
     frame();
-    follows = shown ? SETTLING : 0;
+    follows = SETTLING;
     requestAnimationFrame(follow);
     keepPlace();
   };
@@ -246,7 +255,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     clearInterval(timer);
     alive.abort();
     framed?.removeAttribute("data-framed");
-    set({ veil: false, veilAnswers: false, rewinds: false, betAsked: false });
+    set({ guided: false, veil: false, veilAnswers: false, rewinds: false, betAsked: false });
     section.hidden = true;
     if (closed) keep("sessionStorage", KEY, "");
   }
@@ -261,7 +270,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   document.addEventListener("click", pressed, { signal, capture: true });
   for (const kind of ["input", "click"]) document.addEventListener(kind, moved, { signal });
   document.addEventListener("olora-viz-hide", hide, { signal });
-  for (const kind of ["wheel", "touchmove", "pointerdown", "click", "keydown", "hashchange"])
+  for (const kind of ["wheel", "touchmove", "pointerdown", "click", "keydown"])
     window.addEventListener(kind, () => (follows = 0), { signal, capture: true, passive: true });
   window.addEventListener("pagehide", () => now.pressed && update(), { signal }); // the press has left the page
   const timer = window.setInterval(update, PACE);

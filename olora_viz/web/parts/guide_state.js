@@ -235,6 +235,18 @@ export function isHalf(playing, { wait }, seen) {
   return wait?.kind === "bet" && hasBet(playing, seen) && seen.asksWhen;
 }
 
+/**
+ * Whether a step asks for a bet now: not while it shows the end of a race, after which nothing is to come.
+ *
+ * @param {Playing} playing
+ * @param {Step} step
+ * @param {Seen} seen
+ */
+export function asksBet({ rewinds, clears, over }, { wait }, { step, steps }) {
+  const isEnd = over > PATIENCE && steps > 0 && step === steps && !rewinds && !clears;
+  return wait?.kind === "bet" && !isEnd;
+}
+
 /** Whether the slider has just gone to step 0: the charts follow later. @param {Playing} playing */
 export const isEarly = ({ rewound }) => rewound < 1000 / PACE;
 

@@ -14,8 +14,8 @@ import gradio as gr
 
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures.live.serving import live_figure, pack
-from olora_viz.figures.race import NamedRun, overlay_figure
-from olora_viz.views.runs import OVERLAID, differences, run_words
+from olora_viz.figures.race import overlay_figure
+from olora_viz.views.runs import OVERLAID, differences, named_run, run_words
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import LATEST_ONLY, Card, Desk, again, element
 
@@ -152,7 +152,7 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
     if not any(row["overlaid"] for row in rows) or len(chosen) < 2:
         return gr.update(elem_classes=COMPARISON.classes(away=True)), gr.skip(), gr.skip()
     races = [(row["name"], race) for row in chosen if (race := _raced(jobs, row["id"])) is not None]
-    runs = [NamedRun(name, race.styles, list(race.steps), race.config.steps) for name, race in races]
+    runs = [named_run(name, race) for name, race in races]
     return (
         gr.update(elem_classes=COMPARISON.classes()),
         pack(overlay_figure(runs, revision=" ".join(race.name for _, race in races))),

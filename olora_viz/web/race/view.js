@@ -49,7 +49,5 @@ document.addEventListener("click", (event) => {
 });
 subscribe(["workbench", "class", "page"], show);
 
-// A lesson may be about any card.
-const kept = query().has("lesson") ? WORKBENCH : recall("localStorage", KEY);
-set({ workbench: (query().get("view") ?? kept) === WORKBENCH });
+set({ workbench: (query().get("view") ?? recall("localStorage", KEY)) === WORKBENCH });
 show();
