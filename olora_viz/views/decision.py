@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -182,6 +183,16 @@ def plan(known: Decision) -> Markup:
     return Markup('<h2>Plan <span class="hint">{}, {} lanes</span></h2><ol class="stages">{}</ol>{}').format(
         spent, known.lanes, parts, words
     )
+
+
+def ahead(lines: Sequence[str], *, instead: bool) -> Markup:
+    """Return what is known of a decision before it starts, see `foreseen`.
+
+    Args:
+        instead: whether it is another one than that whose plan is shown.
+    """
+    lead = Markup("<b>As chosen now.</b> ") if instead else ""
+    return lead.join([Markup("<p>"), Markup("</p><p>").join(lines) + Markup("</p>")])
 
 
 def searched(known: Decision) -> Markup:
