@@ -237,7 +237,7 @@ class Speeds:
         held_out, test = min(config.eval_size, sample.held_out), min(config.test_size, sample.test)
         return sample._replace(tokens=tokens, held_out=held_out, test=test)
 
-    def timing(self, config: RaceConfig) -> Timing | None:
+    def timing_of(self, config: RaceConfig) -> Timing | None:
         """Return what a study would time of its races, but their memory; None where no race on the model was timed."""
         speed = self._speeds.get((BackgroundRace, config.model))
         if speed is None:

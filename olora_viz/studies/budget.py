@@ -365,15 +365,16 @@ def fitted(
         held_out, test = _examples(timing, many, looks)
         read = looks * held_out + test
         fit = min(MOST_STEPS, _at_most(each - timing.example * read, timing.step))
-        if "steps" not in fixed:
-            sized = sized.changed({"steps": max(LEAST_STEPS, fit)})
-        between = 0 if looks == 1 else math.ceil(sized.race.steps / looks)
+        steps = study.race.steps if "steps" in fixed else max(LEAST_STEPS, fit)
+        sees_all = steps * sized.race.batch_size >= timing.train  # otherwise fewer steps gain nothing
+        possible = search if sees_all else _without_steps(search)
+        if fit < (steps if wanted and "steps" in fixed else wanted) or not {*searched} <= {*possible}:
+            continue
+        between = 0 if looks == 1 else math.ceil(steps / looks)
         between = study.race.eval_every if "eval_every" in fixed else between
-        sized = sized.changed({"eval_every": between, "eval_size": held_out, "test_size": test})
+        sized = sized.changed({"steps": steps, "eval_every": between, "eval_size": held_out, "test_size": test})
         lanes, of_lane = most_trials(sized), timing.of_lane(sized.race.steps, read)
         base = timing.example * (held_out + test)
-        sees_all = sized.race.steps * sized.race.batch_size >= timing.train  # otherwise fewer steps gain nothing
-        possible = search if sees_all else _without_steps(search)
         searching = timing.setup * RACES_OF_CHOICE * len(searched) + before * timing.of_lane(
             sized.race.steps, held_out
         )
@@ -390,8 +391,7 @@ def fitted(
             search=searched, searching=searching,
             unsearched=tuple(name for name in possible if name not in searched),
         )  # fmt: skip
-        enough = fit >= (study.race.steps if "steps" in fixed else wanted) if wanted else plan.seconds <= left
-        if enough and {*searched} <= {*possible}:
+        if wanted or plan.seconds <= left:
             break
     assert plan is not None
     return plan
@@ -419,17 +419,20 @@ def _candidates(
     searched: of more choices rather than with more seeds, and of all methods.
     """
     others = study.compare[1:]
-    least = study
+    least, made = study, dict[tuple[int, Effort], Study]()
     counts = range(len(others), len(others) - 1 if "compare" in fixed else 0, -1)
     first = [search[:count] for count in range(len(search), 0, -1)]
     searched = list(dict.fromkeys(each for names in first for each in (names, _without_steps(names)) if each))
     for count, names in [*((counts[0], names) for names in searched), *((count, ()) for count in counts)]:
         for effort in EFFORTS[: len(EFFORTS) - bool(names)]:
-            seeds = study.seeds if "seeds" in fixed else effort.seeds
-            planned: dict[str, Any] = {"seeds": seeds, "coarse": min(seeds, effort.coarse)}
-            planned = {name: value for name, value in planned.items() if name not in fixed}
-            tune = {} if "lr" in fixed else {"lr": effort.lrs}
-            least = study.changed(tune=tune, compare=(study.reference, *others[:count]), **planned)
+            if (count, effort) not in made:
+                seeds = study.seeds if "seeds" in fixed else effort.seeds
+                planned: dict[str, Any] = {"seeds": seeds, "coarse": min(seeds, effort.coarse)}
+                planned = {name: value for name, value in planned.items() if name not in fixed}
+                tune = {} if "lr" in fixed else {"lr": effort.lrs}
+                compare = (study.reference, *others[:count])
+                made[count, effort] = study.changed(tune=tune, compare=compare, **planned)
+            least = made[count, effort]
             yield least, effort.steps, True, names
     yield least, FEW_STEPS, True, ()
     yield least, 0, False, ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from olora_viz.machine.wording import counted, duration
+from olora_viz.machine.wording import counted, duration, epochs, rounded
 from olora_viz.studies.budget import EVALUATIONS, FAST, Plan, lacking, planned
 from olora_viz.studies.power import told_share
 from olora_viz.studies.statistics import LEAST_SEEDS
@@ -75,7 +75,8 @@ def foreseen(
         return [rows, told(study, parts)]
     if not plan.fits:
         return [rows, f"By the pace of the races here {plan.too_long}."]
-    seen = f"A lane sees about {plan.epochs.words} in {duration(60 * minutes)}, by the pace of the races here."
+    seen = f"about {epochs(rounded(plan.epochs.number, 1))} of {counted(parts.train, 'row')}"
+    seen = f"By the pace of the races here a lane sees {seen} in {duration(60 * minutes)}."
     return [rows, seen, told(plan.study, parts)]
 
 

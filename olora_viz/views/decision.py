@@ -191,8 +191,8 @@ def ahead(lines: Sequence[str], *, instead: bool) -> Markup:
     Args:
         instead: whether it is another one than that whose plan is shown.
     """
-    lead = Markup("<b>As chosen now.</b> ") if instead else ""
-    return lead.join([Markup("<p>"), Markup("</p><p>").join(lines) + Markup("</p>")])
+    lead = Markup("<p><b>As chosen now:</b></p>") if instead else Markup("")
+    return lead + Markup("").join(map(Markup("<p>{}</p>").format, lines))
 
 
 def searched(known: Decision) -> Markup:

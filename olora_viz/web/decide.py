@@ -89,7 +89,7 @@ def ahead(jobs: Jobs, limits: Limits, files: OwnFiles, key: Any, asked: Sequence
         study, reading = asked_study(given), jobs.speeds.reading(config)
         parts = Parts(reading.train, reading.held_out, reading.test, reading.scored)
         lines = foreseen(
-            study, parts, minutes, lambda sized: jobs.speeds.timing(first_race(sized)), given,
+            study, parts, minutes, lambda sized: jobs.speeds.timing_of(first_race(sized)), given,
             question.settings["search"],
         )  # fmt: skip
     except ValueError as error:

@@ -4,11 +4,11 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = 314
+FILES = 315
 CEILING = {
-    "background": 1446, "cli": 1150, "figures": 3170, "initializers": 850, "lanes": 3215, "learn": 1730,
-    "machine": 1575, "measures": 1865, "models": 950, "notebook": 1300, "races": 3390, "studies": 7495, "tasks": 1830,
-    "views": 2533, "web": 6557,
+    "background": 1466, "cli": 1154, "figures": 3170, "initializers": 850, "lanes": 3215, "learn": 1730,
+    "machine": 1575, "measures": 1865, "models": 950, "notebook": 1300, "races": 3390, "studies": 7599, "tasks": 1837,
+    "views": 2536, "web": 6582,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
 
