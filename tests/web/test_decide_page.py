@@ -239,7 +239,7 @@ def test_what_is_known_before_never_fails_on_what_the_page_offers_and_computes_n
     monkeypatch.setattr("olora_viz.races.data.ModelCache.load", refuse)
     if known:
         speeds._speeds[BackgroundRace, "glassllm"] = Speed(0.2, 2e-4, timed=True)
-    for model in LIMITS.models[:3]:
+    for model in LIMITS.models:
         for task in TASKS:
             asked = [model, task, 2, ["olora"], 4, ["r", "steps"]]
             said = str(ahead(jobs, LIMITS, files(), None, asked))
