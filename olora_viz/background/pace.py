@@ -25,6 +25,8 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
 from olora_viz.races.step import FINISHED, Step
+from olora_viz.studies.budget import FAST
+from olora_viz.studies.timing import TIMED_LANES, Timing
 from olora_viz.tasks import TASKS, load_task
 
 A_STEP, A_LANE = 60.0, 20.0
@@ -84,6 +86,10 @@ class Reading(NamedTuple):
     held_out: int = 0
     """Number of held-out examples, at most as many as are asked for."""
     test: int = 0
+    train: int = 0
+    """Number of training examples; 0 where nothing is known of them."""
+    scored: bool = True
+    """Whether answers are right or wrong, as none of a plain text is."""
 
 
 class Speed(NamedTuple):
@@ -228,7 +234,24 @@ class Speeds:
         """Return what a race reads of its task, without the network: an earlier race told, or a sample of it does."""
         sample = _sample(config.task, config.model, config.split_seed)
         tokens = min(self._tokens.get(_read_as(config), sample.tokens), config.max_length or math.inf)
-        return Reading(tokens, min(config.eval_size, sample.held_out), min(config.test_size, sample.test))
+        held_out, test = min(config.eval_size, sample.held_out), min(config.test_size, sample.test)
+        return sample._replace(tokens=tokens, held_out=held_out, test=test)
+
+    def timing_of(self, config: RaceConfig) -> Timing | None:
+        """Return what a study would time of its races, but their memory; None where no race on the model was timed."""
+        speed = self._speeds.get((BackgroundRace, config.model))
+        if speed is None:
+            return None
+        reading = self.reading(config)
+        token = speed.token * (watched(cores()) if speed.timed else 1.0)
+        of_two, of_many = (
+            token * (A_STEP / lanes + A_LANE + config.batch_size * reading.tokens) for lanes in (2, TIMED_LANES)
+        )
+        return Timing(
+            setup=speed.beside, step=of_many if of_two < FAST else of_two, alone=2 * of_two,
+            example=token * FORWARD * reading.tokens, data="", held_out=reading.held_out, test=reading.test,
+            train=reading.train,
+        )  # fmt: skip
 
     def _work(self, kind: type[BackgroundWork], config: RaceConfig) -> float:
         """Return what work takes, as a number of tokens that a lane trains on."""
@@ -270,4 +293,5 @@ def _sample(task: str, model: str, split_seed: int) -> Reading:
     tokenizer = tokenizer_here(model)
     texts = [example.prompt + example.answer for example in examples.train[:SAMPLE]]
     counts = [len(tokenizer(text)["input_ids"]) if tokenizer else len(text) / CHARACTERS_PER_TOKEN for text in texts]
-    return Reading(sum(counts) / max(1, len(counts)), len(examples.held_out), len(examples.test))
+    tokens, parts = sum(counts) / max(1, len(counts)), (examples.held_out, examples.test, examples.train)
+    return Reading(tokens, *map(len, parts), scored=not examples.plain_text)

@@ -13,6 +13,7 @@ import torch
 
 from olora_viz.background.work import STAYS, BackgroundWork
 from olora_viz.machine.process import StoppedEarlyError
+from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import FINISHED, STOPPED, Step
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import Claim, Finding, not_measured
@@ -154,6 +155,13 @@ class BackgroundStudy(BackgroundWork):
         super().leave()
 
 
+def asked_by(config: RaceConfig) -> dict[str, Any]:
+    """Return what a set-up asks of a decision: the methods, the rank and how examples are read."""
+    names = ("device", "max_length", "truncate", "chat", "keep", "forget")
+    of_lanes = {"compare": [lane.init for lane in config.lanes], "r": config.lanes[0].r}
+    return of_lanes | {name: getattr(config, name) for name in names}
+
+
 @dataclass(frozen=True)
 class Deciding:
     """Which recipe to take."""
@@ -171,11 +179,7 @@ class Deciding:
         """Return the arguments of `decide` beside the model, the task and the time."""
         config, values = study.raced, {"plan": study.known.plan} if study.known else {}
         if self.of_set_up:
-            names = ("device", "max_length", "truncate", "chat", "keep", "forget")
-            values |= {
-                "compare": [lane.init for lane in config.lanes], "r": config.lanes[0].r,
-                "threads": torch.get_num_threads(), **{name: getattr(config, name) for name in names},
-            }  # fmt: skip
+            values |= {"threads": torch.get_num_threads(), **asked_by(config)}
         return {**self.settings, **values}
 
     def answer(self, study: BackgroundStudy) -> None:

@@ -47,6 +47,7 @@ def decide(options: argparse.Namespace) -> int:
     from olora_viz.machine.memory import keep_freed
     from olora_viz.races.recipe_files import TOOLS
     from olora_viz.studies import decide as deciding
+    from olora_viz.studies.preregistration import SETUP
     from olora_viz.studies.recommendation import nothing_fits
     from olora_viz.views.reports import write_report
 
@@ -63,6 +64,8 @@ def decide(options: argparse.Namespace) -> int:
         decisions = deciding.decide(options.out, watch=lambda _: not ended.is_set(), progress=progress, **settings)
         try:
             with naming_lines:
+                for line in [] if (options.out / SETUP).exists() else _foreseen(settings):
+                    say(line)
                 known = next(decisions)
         except StoppedEarlyError:
             raise KeyboardInterrupt from None
@@ -97,6 +100,19 @@ def decide(options: argparse.Namespace) -> int:
     say(f"the adapter is in {known.adapter}" if known.adapter else "there is no adapter yet")
     say(f"{known.folder / deciding.RECIPE_FOLDER} has it as files for {and_([*TOOLS.values()])}")
     return 0
+
+
+def _foreseen(settings: dict[str, Any]) -> list[str]:
+    """Return what is known of a new decision before its races are timed; nothing where it will be refused."""
+    from olora_viz.races.data import task_of
+    from olora_viz.studies.budget import first_race
+    from olora_viz.studies.decide import asked_study, checked_minutes
+    from olora_viz.studies.foresight import Parts, foreseen
+
+    minutes = checked_minutes(settings.get("minutes", 20.0))
+    study = asked_study({name: value for name, value in settings.items() if name not in ("minutes", "search")})
+    lines = foreseen(study, Parts.of(task_of(first_race(study))), minutes)
+    return lines if len(lines) > 1 else []
 
 
 def _asked(options: argparse.Namespace) -> tuple[dict[str, Any], AbstractContextManager]:

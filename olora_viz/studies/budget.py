@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.machine.process import Progress
 from olora_viz.machine.wording import about, and_, counted, duration, rounded
+from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, task_of
 from olora_viz.studies.method import method_name, noun
 from olora_viz.studies.recipe_search import BATCH_SIZES, CHOICES, OF_METHOD, lanes_of, not_searched_words
@@ -42,6 +43,9 @@ FINAL_SHARE = 0.25
 
 LATE = 1.5
 """The time kept for the final adapter, as a multiple of the expected: nothing comes after it."""
+
+EVALUATIONS = 2
+"""Of each run of a decision at most: the one before the end tells whether the loss still falls."""
 
 BASE = 1
 """The base model's own results, which are computed once, take no longer than a lane."""
@@ -152,6 +156,20 @@ class Plan:
         }  # fmt: skip
 
     @property
+    def fits(self) -> bool:
+        """Whether it takes no longer than the time limit."""
+        return self.seconds <= 60 * self.minutes
+
+    @property
+    def too_long(self) -> str:
+        """What to change where it does not fit."""
+        return (
+            f"even the smallest plan takes about {about(self.seconds)}, and the limit is "
+            f"{duration(60 * self.minutes)}: allow about {about(self.seconds / PLANNED_SHARE)}, or take a smaller "
+            "model or shorter examples"
+        )
+
+    @property
     def lanes(self) -> int:
         """The number of lanes, if no best rate lies at the edge of the rates."""
         return most_trials(self.study)
@@ -191,7 +209,7 @@ class Plan:
             )
         if self.left_out:
             sentences.append(f"There is no time for {', '.join(map(method_name, self.left_out))}.")
-        if self.seconds > 60 * self.minutes:
+        if not self.fits:
             sentences.append(
                 f"This does not fit: at the end of {duration(self.minutes * 60)} it stops with the best answer so far."
             )
@@ -222,25 +240,48 @@ def plan_for(
         ValueError: the race cannot be set up, there are too few test examples for any verdict, or even the smallest
             plan takes longer than the limit.
     """
-    began, plan = time.monotonic(), None
-    first = next(study.trials(study.cells()[0], study.reference, study.candidates(study.reference)))
-    _check_tested(study, len(task_of(study.config([first])).test))
+    began = time.monotonic()
+    _check_tested(study, len(task_of(first_race(study)).test))
+
+    def timed(sized: Study) -> tuple[Timing, float]:
+        timing = _timing_of(sized, progress, cache or ModelCache())
+        _check_tested(sized, timing.test)
+        return timing, 60 * minutes - (time.monotonic() - began)
+
+    plan = planned(study, minutes, timed, fixed, evaluations, search)
+    if not plan.fits:
+        raise ValueError(plan.too_long)
+    return plan
+
+
+def first_race(study: Study) -> RaceConfig:
+    """Return a race of one lane, of the reference."""
+    return study.config([next(study.trials(study.cells()[0], study.reference, study.candidates(study.reference)))])
+
+
+def planned(
+    study: Study,
+    minutes: float,
+    timed: Callable[[Study], tuple[Timing, float]],
+    fixed: Collection[str] = (),
+    evaluations: int = 1,
+    search: tuple[str, ...] = (),
+) -> Plan:
+    """Return the plan of a study with the number of prompts per step that suits its pace, whether it fits or not.
+
+    Args:
+        timed: returns the pace of the study's races, and the seconds that are left for them.
+        minutes, fixed, evaluations, search: see `plan_for`.
+    """
+    plan = None
     for rows in (study.race.batch_size,) if "batch_size" in fixed else BATCH_SIZES:
         sized = study.changed({"batch_size": rows})
-        timing = _timing_of(sized, progress, cache or ModelCache())
-        _check_tested(study, timing.test)
-        left = 60 * minutes - (time.monotonic() - began)
-        next_plan = fitted(sized, timing, left, minutes, fixed, evaluations, search)
+        next_plan = fitted(sized, *timed(sized), minutes, fixed, evaluations, search)
         if plan is None or next_plan.study.race.steps >= plan.study.race.steps / 2 >= EFFORTS[1].steps / 2:
             plan = next_plan
         if plan.study.race.steps < MOST_STEPS / 2:
             break
     assert plan is not None
-    if plan.seconds > 60 * minutes:
-        raise ValueError(
-            f"even the smallest plan takes about {about(plan.seconds)}, and the limit is {duration(60 * minutes)}: "
-            f"allow about {about(plan.seconds / PLANNED_SHARE)}, or take a smaller model or shorter examples"
-        )
     return plan
 
 
@@ -250,20 +291,30 @@ def _check_tested(study: Study, examples: int) -> None:
     Raises:
         ValueError: there are not; the message says how many are missing.
     """
-    lacking = LEAST_EXAMPLES - min(examples, study.race.test_size)
-    if lacking <= 0:
-        return
     if study.race.test_size < LEAST_EXAMPLES:
         raise ValueError(
             f"test_size is {study.race.test_size}, and a verdict needs at least {LEAST_EXAMPLES} test examples"
         )
-    rows = (
-        "" if study.race.test else f", or about {lacking / HELD_OUT_SHARE:.0f} more rows, of which a tenth is the test"
-    )
-    raise ValueError(
-        f"{study.race.test or study.values('task')[0]!r} has {counted(examples, 'test example')}, and a verdict needs "
-        f"at least {LEAST_EXAMPLES}: {lacking} {'is' if lacking == 1 else 'are'} missing{rows}"
-    )
+    if missing := lacking(examples, of_file=study.race.test is not None):
+        name = study.race.test or study.values("task")[0]
+        raise ValueError(f"{name!r} has {counted(examples, 'test example')}, and {missing}")
+
+
+def lacking(examples: int, *, of_file: bool = False) -> str:
+    """Say how many test examples a verdict lacks; empty for none.
+
+    Args:
+        of_file: whether they are those of a separate file, and no share of the rows.
+
+    >>> lacking(18), lacking(19, of_file=True), lacking(20)
+    ('a verdict needs at least 20: 2 are missing, or about 20 more rows, of which a tenth is the test', \
+'a verdict needs at least 20: 1 is missing', '')
+    """
+    missing = LEAST_EXAMPLES - examples
+    if missing <= 0:
+        return ""
+    rows = f", or about {missing / HELD_OUT_SHARE:.0f} more rows, of which a tenth is the test" * (not of_file)
+    return f"a verdict needs at least {LEAST_EXAMPLES}: {missing} {'is' if missing == 1 else 'are'} missing{rows}"
 
 
 def _timing_of(study: Study, progress: Progress | None, cache: ModelCache) -> Timing:
@@ -314,15 +365,16 @@ def fitted(
         held_out, test = _examples(timing, many, looks)
         read = looks * held_out + test
         fit = min(MOST_STEPS, _at_most(each - timing.example * read, timing.step))
-        if "steps" not in fixed:
-            sized = sized.changed({"steps": max(LEAST_STEPS, fit)})
-        between = 0 if looks == 1 else math.ceil(sized.race.steps / looks)
+        steps = study.race.steps if "steps" in fixed else max(LEAST_STEPS, fit)
+        sees_all = steps * sized.race.batch_size >= timing.train  # otherwise fewer steps gain nothing
+        possible = search if sees_all else _without_steps(search)
+        if fit < (steps if wanted and "steps" in fixed else wanted) or not {*searched} <= {*possible}:
+            continue
+        between = 0 if looks == 1 else math.ceil(steps / looks)
         between = study.race.eval_every if "eval_every" in fixed else between
-        sized = sized.changed({"eval_every": between, "eval_size": held_out, "test_size": test})
+        sized = sized.changed({"steps": steps, "eval_every": between, "eval_size": held_out, "test_size": test})
         lanes, of_lane = most_trials(sized), timing.of_lane(sized.race.steps, read)
         base = timing.example * (held_out + test)
-        sees_all = sized.race.steps * sized.race.batch_size >= timing.train  # otherwise fewer steps gain nothing
-        possible = search if sees_all else _without_steps(search)
         searching = timing.setup * RACES_OF_CHOICE * len(searched) + before * timing.of_lane(
             sized.race.steps, held_out
         )
@@ -339,8 +391,7 @@ def fitted(
             search=searched, searching=searching,
             unsearched=tuple(name for name in possible if name not in searched),
         )  # fmt: skip
-        enough = fit >= (study.race.steps if "steps" in fixed else wanted) if wanted else plan.seconds <= left
-        if enough and {*searched} <= {*possible}:
+        if wanted or plan.seconds <= left:
             break
     assert plan is not None
     return plan
@@ -368,17 +419,20 @@ def _candidates(
     searched: of more choices rather than with more seeds, and of all methods.
     """
     others = study.compare[1:]
-    least = study
+    least, made = study, dict[tuple[int, Effort], Study]()
     counts = range(len(others), len(others) - 1 if "compare" in fixed else 0, -1)
     first = [search[:count] for count in range(len(search), 0, -1)]
     searched = list(dict.fromkeys(each for names in first for each in (names, _without_steps(names)) if each))
     for count, names in [*((counts[0], names) for names in searched), *((count, ()) for count in counts)]:
         for effort in EFFORTS[: len(EFFORTS) - bool(names)]:
-            seeds = study.seeds if "seeds" in fixed else effort.seeds
-            planned: dict[str, Any] = {"seeds": seeds, "coarse": min(seeds, effort.coarse)}
-            planned = {name: value for name, value in planned.items() if name not in fixed}
-            tune = {} if "lr" in fixed else {"lr": effort.lrs}
-            least = study.changed(tune=tune, compare=(study.reference, *others[:count]), **planned)
+            if (count, effort) not in made:
+                seeds = study.seeds if "seeds" in fixed else effort.seeds
+                planned: dict[str, Any] = {"seeds": seeds, "coarse": min(seeds, effort.coarse)}
+                planned = {name: value for name, value in planned.items() if name not in fixed}
+                tune = {} if "lr" in fixed else {"lr": effort.lrs}
+                compare = (study.reference, *others[:count])
+                made[count, effort] = study.changed(tune=tune, compare=compare, **planned)
+            least = made[count, effort]
             yield least, effort.steps, True, names
     yield least, FEW_STEPS, True, ()
     yield least, 0, False, ()

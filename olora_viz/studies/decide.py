@@ -21,7 +21,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, task_of
 from olora_viz.races.recipe_files import FILES, recipe_files
 from olora_viz.races.step import Step
-from olora_viz.studies.budget import Plan, plan_for
+from olora_viz.studies.budget import EVALUATIONS, Plan, plan_for
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.method import METHODS, methods_of
 from olora_viz.studies.power import seeds_to_settle
@@ -133,7 +133,7 @@ def decide(
     compare: Sequence[str] | None = None,
     search: Sequence[str] | None = None,
     plan: Plan | None = None,
-    evaluations: int = 2,
+    evaluations: int = EVALUATIONS,
     watch: Watch | None = None,
     progress: Progress | None = None,
     **settings: Any,
@@ -409,13 +409,7 @@ def _new(
     search: tuple[str, ...] | None,
 ) -> Plan:
     """Plan a new decision."""
-    usual: dict[str, Any] = {
-        "seeds": LEAST_SEEDS,
-        "eval_size": MOST_EXAMPLES,
-        "test_size": MOST_EXAMPLES,
-        "compare": METHODS,
-    }
-    study = _asked(Study(), {**usual, **given})
+    study = asked_study(given)
     Ledger(folder, study)  # it refuses a folder that holds something else
     searched = searchable(study, tuple(given) if search is None else ())
     if search is not None:
@@ -433,6 +427,14 @@ def _new(
 
 GIVEN = ("compare", "lr", "r", "seeds", "coarse", "margin", "threads", *(each for each in OF_RACE if each != "epochs"))
 """What may be given to a decision, which plans its steps: of the study, and of its race."""
+
+
+def asked_study(given: Mapping[str, Any]) -> Study:
+    """Return what a new decision is asked for, some of `GIVEN`, before it is planned."""
+    usual: dict[str, Any] = {
+        "seeds": LEAST_SEEDS, "eval_size": MOST_EXAMPLES, "test_size": MOST_EXAMPLES,
+    }  # fmt: skip
+    return _asked(Study(), {**usual, **given, "compare": methods_of(given.get("compare", METHODS))})
 
 
 def _asked(study: Study, given: Mapping[str, Any]) -> Study:

@@ -82,6 +82,36 @@ def smallest_difference(seeds: int, methods: int = 2) -> float:
     return high
 
 
+def told_share(examples: int, seeds: int, methods: int = 2) -> float:
+    """Return the difference in shares of right answers that a comparison tells from chance, at most.
+
+    The answers scatter the most where two methods answer independently and both are right in 50%: of one answer each
+    the difference has the variance 2 · 50% · 50% = 1/2. A part w of it is due to the seeds, the rest to the examples,
+    which every seed repeats. Over k seeds and n examples the variance of the mean is then w/2nk over the seeds and
+    (1 - w + w/k)/2n over the examples. Of `paired_interval`, which adds them up, this is half the width, by the worst
+    w, where all methods share the error rate, see `power`.
+
+    Args:
+        examples: of the test, at least 2.
+        seeds, methods: see `smallest_difference`; with a single seed the result is infinite.
+
+    >>> [round(told_share(64, seeds), 2) for seeds in (1, 3, 8)]
+    [inf, 0.22, 0.18]
+    """
+    if seeds < 2:
+        return math.inf
+    due = np.linspace(0, 1, 21)
+    over_seeds, over_examples = due / (2 * examples * seeds), (1 - due + due / seeds) / (2 * examples)
+    of_seeds = SeedVariance(1.0, seeds, (methods - 2) * (seeds - 1)).freedom()
+    both = over_seeds + over_examples
+    freedom = both**2 / (over_seeds**2 / of_seeds + over_examples**2 / (examples - 1))
+    halves = [
+        special.stdtrit(degrees, 1 - ERROR / (2 * (methods - 1))) * np.sqrt(variance)
+        for variance, degrees in ((over_seeds, of_seeds), (over_examples, examples - 1), (both, freedom))
+    ]
+    return float(np.max(halves))
+
+
 def seeds_to_settle(
     differences: Float[np.ndarray, "seeds examples"], over_seeds: SeedVariance, margin: float, tests: int = 1
 ) -> int | None:

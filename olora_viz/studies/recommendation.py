@@ -173,12 +173,14 @@ def _worded(verdicts: Verdicts, taken: Verdict, epochs: Epochs | None) -> Recomm
             f"{method_name(taken.method)} is right in {percent(taken.test_accuracy)} of the test examples, "
             f"where {base.guess_words} is right in {percent(base.guess or 0.0)}. {why}"
         )
-    if not any(beats_untrained(verdicts.rows, method.trials) for method in verdicts.of(taken.cell)):
-        doubt, otherwise = NOT_BETTER, "more steps, more time or other rates"
-        headline = "Training does not help here yet, since no method is clearly better than the untrained model"
+    unlearned, instead = _unlearned(verdicts, taken)
+    if unlearned:
+        doubt, otherwise, headline = NOT_BETTER, f"{MORE_STEPS} or {instead}", unlearned
     falls = _still_falls(verdicts, taken, bool(doubt)) if epochs and epochs.number < 1 else ""
     if doubt:
-        headline += f". Try {MORE_STEPS if falls else otherwise}. Until then, {where}."
+        headline, until = f"{headline}. Try {MORE_STEPS if falls else otherwise}.", f"Until then, {where}."
+        # What has learned nothing is not named in the headline.
+        headline, why = (headline, f"{until} {why}") if unlearned else (f"{headline} {until}", why)
     if falls:
         why = f"{falls} {why}"
     if runner_up := _runner_up(verdicts, taken):
@@ -190,6 +192,20 @@ def _worded(verdicts: Verdicts, taken: Verdict, epochs: Epochs | None) -> Recomm
     elif taken.forgotten:
         why += f" {_named(taken)} {_forgets(taken.forgotten.lost)} of the text to keep."
     return Recommendation(taken, headline, why, verdict, beats, doubt, runner_up, limit, more_steps=bool(falls))
+
+
+def _unlearned(verdicts: Verdicts, taken: Verdict) -> tuple[str, str]:
+    """Say that nothing was learned yet, and what to try beside more steps; both empty if something was.
+
+    Nothing was if no method lowers the loss, or if what would be taken is right in none of the test examples.
+    """
+    if not any(beats_untrained(verdicts.rows, method.trials) for method in verdicts.of(taken.cell)):
+        return "Nothing was learned yet: no method is clearly better than the untrained model", "other rates"
+    if percent(taken.test_accuracy) != percent(0.0):
+        return "", ""
+    others = any(percent(method.test_accuracy) not in (percent(0.0), percent(math.nan)) for method in verdicts.each)
+    learned = f"{method_name(taken.method)} has learned nothing yet" if others else "Nothing was learned yet"
+    return f"{learned}: {percent(0.0)} of the test examples are right", "a larger model"
 
 
 def _still_falls(verdicts: Verdicts, taken: Verdict, since_start: bool) -> str:

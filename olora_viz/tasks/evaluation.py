@@ -311,8 +311,7 @@ class HeldOut:
         """
         if not self.train:
             return ""
-        test = f", {self.test:,} for the test at the end" if self.test else ""
-        counts = f"{counted(self.train, 'training example')}, {self.examples:,} held out{test}."
+        counts = parts_words(self.train, self.examples, self.test)
         return f"{counts} {Duplicates(self.exact, self.near).sentence}".rstrip()
 
     @property
@@ -349,6 +348,12 @@ class HeldOut:
         """Return the same without words that quote an answer."""
         words = {name: getattr(self, name) for name in ("guess_words", "test_guess_words")}
         return replace(self, **{n: w if w in ("", AT_RANDOM) else "always the same answer" for n, w in words.items()})
+
+
+def parts_words(train: int, held_out: int, test: int) -> str:
+    """Return a sentence on the number of examples in each part."""
+    tested = f", {test:,} for the test at the end" if test else ""
+    return f"{counted(train, 'training example')}, {held_out:,} held out{tested}."
 
 
 def boilerplate_in(summary: dict[str, Any]) -> str:

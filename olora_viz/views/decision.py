@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -182,6 +183,16 @@ def plan(known: Decision) -> Markup:
     return Markup('<h2>Plan <span class="hint">{}, {} lanes</span></h2><ol class="stages">{}</ol>{}').format(
         spent, known.lanes, parts, words
     )
+
+
+def ahead(lines: Sequence[str], *, instead: bool) -> Markup:
+    """Return what is known of a decision before it starts, see `foreseen`.
+
+    Args:
+        instead: whether it is another one than that whose plan is shown.
+    """
+    lead = Markup("<p><b>As chosen now:</b></p>") if instead else Markup("")
+    return lead + Markup("").join(map(Markup("<p>{}</p>").format, lines))
 
 
 def searched(known: Decision) -> Markup:

@@ -22,7 +22,7 @@ from olora_viz.views.claims import ShownFinding, how, row, wins
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, put_study, study_status
+from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, checked_study, put_study, study_status
 from olora_viz.web.parts.card import element, held, in_card
 
 CLAIM_MINUTES = (0, 1, 2, 5, 10, 20)
@@ -39,12 +39,12 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
         asked: model, task and minutes, as a page sent them, and perhaps the settings.
     """
     model, task, minutes, *settings = asked
-    return put_study(
-        jobs, limits, files, JUDGING, minutes_within(limits), model=model, task=task, minutes=minutes,
+    config = checked_study(
+        limits, files, minutes_within(limits), model=model, task=task, minutes=minutes,
         inits=(REFERENCE, OURS), rank=min(ClaimEvidence.rank, limits.max_rank),
         batch=min(ClaimEvidence.batch_size, limits.max_batch), settings=settings[0] if settings else None,
-        owner=owner,
     )  # fmt: skip
+    return put_study(jobs, config, JUDGING, minutes, owner)
 
 
 def minutes_within(limits: Limits) -> list[int]:

@@ -11,12 +11,15 @@ import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.background.record import FAILED, Wait
-from olora_viz.background.study import BackgroundStudy, Deciding
+from olora_viz.background.study import BackgroundStudy, Deciding, asked_by
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
 from olora_viz.machine.wording import duration
-from olora_viz.studies.decide import RECIPE_FOLDER, Decision
+from olora_viz.races.config import RaceConfig
+from olora_viz.studies.budget import first_race
+from olora_viz.studies.decide import RECIPE_FOLDER, Decision, asked_study
+from olora_viz.studies.foresight import Parts, foreseen
 from olora_viz.studies.method import METHODS
 from olora_viz.studies.recipe_search import BATCH_SIZES, CHOICES, checked_search
 from olora_viz.views import decision
@@ -24,10 +27,11 @@ from olora_viz.views.decision import FIRST_TEXTS
 from olora_viz.views.html import problem
 from olora_viz.views.reports import write_report
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
-from olora_viz.web.guard.visitor_files import DOWNLOADS, OwnFiles, VisitorFiles, own_name
+from olora_viz.web.guard.visitor_files import DOWNLOADS, FilesOfPage, OwnFiles, VisitorFiles, own_name
+from olora_viz.web.jobs.job import here
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, put_study, study_status
-from olora_viz.web.parts.card import element, held, in_card, stored
+from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, checked_study, put_study, study_status
+from olora_viz.web.parts.card import element, held, in_card, on_changes, stored
 
 DECIDE_MINUTES = (1, 2, 5, 10, 20)
 """The time limits that a page offers, as far as the server's own allows them."""
@@ -41,8 +45,20 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
     """Put a decision into the queue, see `put_study`.
 
     Args:
+        asked: see `checked`.
+    """
+    return put_study(jobs, *checked(limits, files, asked), owner)
+
+
+def checked(limits: Limits, files: OwnFiles, asked: Sequence[Any]) -> tuple[RaceConfig, Deciding, int]:
+    """Return the set-up of a decision, what it is to find out, and in how many minutes.
+
+    Args:
         asked: model, task, minutes, methods, rank and what is searched, as a page sent them, and perhaps the settings
             and the limit on what may be forgotten.
+
+    Raises:
+        ValueError: a value breaks a rule; the message is one sentence.
     """
     model, task, minutes, inits, rank, search, settings, forget, *_ = (*asked, None, None)
     if not isinstance(inits, list) or not 1 <= len(inits) <= MOST_METHODS:
@@ -50,11 +66,35 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
     methods = [REFERENCE_METHOD, *(init for init in inits if init != REFERENCE_METHOD)]
     if len(methods) < 2:
         raise ValueError("choose a start to compare with plain LoRA")
-    return put_study(
-        jobs, limits, files, Deciding({"search": checked_search(search)}, of_set_up=True), minutes_within(limits),
-        model=model, task=task, minutes=minutes, inits=methods, rank=rank, settings=settings, forget=forget,
-        owner=owner,
+    config = checked_study(
+        limits, files, minutes_within(limits), model=model, task=task, minutes=minutes, inits=methods, rank=rank,
+        settings=settings, forget=forget,
     )  # fmt: skip
+    return config, Deciding({"search": checked_search(search)}, of_set_up=True), minutes
+
+
+def ahead(jobs: Jobs, limits: Limits, files: OwnFiles, key: Any, asked: Sequence[Any]) -> Markup:
+    """Say what is known of a decision before it starts; empty if it is the one that the page shows.
+
+    Args:
+        key: of the decision that the page shows, if any.
+        asked: see `checked`.
+    """
+    try:
+        config, question, minutes = checked(limits, files, asked)
+        shown = jobs.find(key, BackgroundStudy)
+        if shown and (shown.config, shown.question, shown.minutes) == (here(config), question, minutes):
+            return Markup("")
+        given = {"model": config.model, "task": config.task, **asked_by(config)}
+        study, reading = asked_study(given), jobs.speeds.reading(config)
+        parts = Parts(reading.train, reading.held_out, reading.test, reading.scored)
+        lines = foreseen(
+            study, parts, minutes, lambda sized: jobs.speeds.timing_of(first_race(sized)), given,
+            question.settings["search"],
+        )  # fmt: skip
+    except ValueError as error:
+        return problem(str(error))
+    return decision.ahead(lines, instead=shown is not None)
 
 
 def minutes_within(limits: Limits) -> list[int]:
@@ -179,8 +219,12 @@ def choices(limits: Limits) -> DecideChoices:
     return DecideChoices(minutes, inits, rank, search, forget)
 
 
-def columns(jobs: Jobs, bar: StudyBar) -> DecideView:
-    """Lay out the middle and the right column, inside the row of the Race page."""
+def columns(jobs: Jobs, bar: StudyBar) -> tuple[DecideView, gr.HTML]:
+    """Lay out the middle and the right column, inside the row of the Race page.
+
+    Returns:
+        What an update fills, and the place of what is known before.
+    """
     before = decision.figures_before()
     with gr.Column(elem_classes=f"middle {ONLY_DECIDE}", min_width=0):
         element(OPENING_QUESTION, elem_id="decide-question")
@@ -193,32 +237,44 @@ def columns(jobs: Jobs, bar: StudyBar) -> DecideView:
     with gr.Column(elem_classes=f"side right {ONLY_DECIDE}", scale=0, min_width=0):
         starts = in_card(element, FIRST_TEXTS["table"], elem_id="decide-starts")
         searched = in_card(element, FIRST_TEXTS["searched"], elem_id="decide-searched")
-        plan = in_card(element, FIRST_TEXTS["plan"], elem_id="decide-plan")
+        with gr.Column(elem_classes="card"):
+            plan = element(FIRST_TEXTS["plan"], elem_id="decide-plan")
+            lines = element("", elem_id="decide-ahead")
         answers = in_card(element, FIRST_TEXTS["answers"], elem_id="decide-answers")
     return DecideView(
         key=held("decision"), status=bar.status, headline=headline, take=take, rates=rates, differences=differences,
         starts=starts, searched=searched, answers=answers, plan=plan, recipe=recipe, decide=bar.start, stop=bar.stop,
-    )  # fmt: skip
+    ), lines  # fmt: skip
 
 
 def connect(
     page: DecideView,
+    lines: gr.HTML,
     chosen: DecideChoices,
     demo: gr.Blocks,
     jobs: Jobs,
     limits: Limits,
     setup: Sequence[Any],
     files: VisitorFiles,
+    pace: gr.HTML,
 ) -> None:
     """Connect the page to the model and the task of the set-up.
 
     Args:
+        page, lines: see `columns`.
         chosen: the page's own controls.
         setup: the controls of the model and the task, and that of the settings.
+        pace: changes when more is known of the pace of races.
     """
     *model_and_task, settings = setup
     *others, forget = chosen
-    start = StartButton(page.decide, [*model_and_task, *others, settings, forget], partial(put, jobs, limits))
+    asked = [*model_and_task, *others, settings, forget]
+    start = StartButton(page.decide, asked, partial(put, jobs, limits))
+
+    def foretold(request: gr.Request, key: Any, *asked: Any) -> Markup:
+        return ahead(jobs, limits, FilesOfPage(files, request.session_hash), key, asked)
+
+    on_changes([pace, page.key, *asked], foretold, [page.key, *asked], lines)
     page = page._replace(minutes=chosen.minutes)
     PageWork({page.key: BackgroundStudy}, page, page.status, view).connect(demo, jobs, files, [start], page.stop)
 

@@ -195,7 +195,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
         for column in ("middle", "right", "after"):
             _lay_out(board, desk, column)
         conditioning_columns = conditioning.columns(blank.styles, first.steps)
-        decide_page = decide.columns(jobs, bar.decide)
+        decide_page, ahead = decide.columns(jobs, bar.decide)
         claims_page = claims.columns(bar.claims)
 
     desk.parts["own"] = setup.own
@@ -207,7 +207,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     presets.connect_next_steps(desk, controls, files)
     conditioning.connect(conditioning_columns, demo, jobs, limits, controls, desk.run, files)
     examples = [controls.model, controls.task, controls.settings]
-    decide.connect(decide_page, choices, demo, jobs, limits, examples, files)
+    decide.connect(decide_page, ahead, choices, demo, jobs, limits, examples, files, bar.estimate)
     claims.connect(claims_page, minutes, demo, jobs, limits, examples, files)
     stream = events.connect(demo, desk, board, controls, files)
     keep_current(desk, controls, bar.share, files, stream)

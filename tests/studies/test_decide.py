@@ -280,8 +280,8 @@ def test_without_a_method_better_than_the_untrained_model_the_recommendation_say
     assert taken is not None
     assert better is not None
     assert taken.headline == (
-        "Training does not help here yet, since no method is clearly better than the untrained model. Try more "
-        "steps, more time or other rates. Until then, LoRA at 1e-3, rank 8."
+        "Nothing was learned yet: no method is clearly better than the untrained model. Try more steps, more time or "
+        "other rates."
     )
     assert "untrained" not in better.sentence
 
@@ -304,11 +304,45 @@ def test_an_adapter_with_no_more_right_answers_than_the_untrained_model_is_not_t
     assert (taken.doubt, taken.verdict) == ("no better than untrained" * (right <= base), "better")
     known: Any = SimpleNamespace(verdicts=verdicts_of(RACED, raced(lambda lr: -lr)), taken=taken, plan=PLAN)
     assert (">no better than untrained · " in decision.headline(known)) == (right <= base)
-    if right <= base:
+    if right == 0:
+        assert taken.headline == (
+            "Nothing was learned yet: 0% of the test examples are right. Try more steps, more time or a larger model."
+        )
+        assert taken.why.startswith("Until then, OLoRA at 2e-3, rank 8. ")
+    elif right <= base:
         assert taken.headline == (
             f"Training makes no more answers right: {right:.0%} of the test examples, and {base:.0%} without it. Try "
             "more data, more time or a larger model. Until then, OLoRA at 2e-3, rank 8."
         )
+
+
+BAD = st.sampled_from([0.0, 0.004, 0.3, math.nan])
+
+
+@settings(deadline=None, max_examples=30)
+@given(BAD, BAD, BAD, BAD, st.sampled_from([math.nan, 0.5]), st.sampled_from([0.5, 0.0, -0.5]), st.integers(1, 4))
+def test_nothing_to_take_stands_beside_no_right_answer(
+    lora: float, olora: float, pissa: float, base: float, guess: float, gain: float, seeds: int
+) -> None:
+    """Whatever the losses say: where what is taken is right in 0%, the headline is that it has learned nothing."""
+    right = dict(zip(METHODS, (lora, olora, pissa), strict=False))
+    taken = found(
+        losses_with(olora=gain), seeds=seeds, test_accuracy=lambda trial: right[trial.method],
+        base_test_accuracy=base, guess_test_accuracy=guess, guess="at random",
+    )  # fmt: skip
+    nothing = f"{right[taken.method.method]:.0%}" == "0%"
+    whose = taken.method.method
+    first = re.match("(Nothing was learned|.* has learned nothing) yet: 0% of the test examples", taken.headline)
+    assert bool(first) == nothing
+    if nothing:
+        assert "Try more steps, more time" in taken.headline
+        assert "take" not in taken.headline.lower()
+        known: Any = SimpleNamespace(verdicts=verdicts_of(RACED, raced(lambda lr: -lr)), taken=taken, plan=PLAN)
+        bold = re.search("<b>(.*?)</b>", decision.headline(known))
+        assert bold is not None
+        assert bold[1].startswith(taken.headline[:20])
+        others = any(share >= 0.005 for method, share in right.items() if method != whose)
+        assert others == ("has learned nothing" in taken.headline)
 
 
 def test_a_larger_rank_is_taken_only_if_it_is_better() -> None:

@@ -109,7 +109,8 @@ def test_more_steps_are_the_advice_where_less_than_an_epoch_was_seen_and_the_los
         for other in ("more data", "other rates", "larger model"):
             assert other not in taken.sentence
     if doubt and falls:
-        assert f". Try {MORE}. Until then, " in taken.headline
+        assert f". Try {MORE}." in taken.headline
+        assert "Until then, LoRA at 2e-3, rank 8." in taken.sentence
 
 
 @pytest.mark.parametrize(("columns", "doubt"), DOUBTS[:3])
@@ -187,6 +188,23 @@ def test_the_command_prints_a_plan_as_json(tmp_path: Path, capsys: pytest.Captur
     plan = json.loads(printed.out)["plan"]
     assert plan["steps"] * plan["batch_size"] == plan["rows_seen"] == 20
     assert "A lane sees 0." in printed.err
+
+
+def test_a_decision_too_short_to_learn_says_that_first_wherever_it_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "--task number-words --init olora --steps 2 --batch-size 4 --lr 1e-4 --seeds 1 --search none --minutes 20"
+    out = tmp_path / "out"
+    assert main(["decide", "--out", str(out), *words.split()]) == 0
+    said = "Nothing was learned yet: 0% of the test examples are right. Try more steps, more time"
+    assert any(line.startswith(said) for line in capsys.readouterr().out.splitlines())
+    known = next(decide(out))
+    shown = (decision.headline(known), decision.texts(known)["headline"], report_html(known, "number-words", "none"))
+    for html in shown:
+        bold = html.partition('<p class="decided"><b>')[2].partition("</b>")[0]
+        assert bold.startswith(said)
+        assert "LoRA" not in bold
+    assert said in " ".join(known.recipe["peft.py"].replace("#", "").split())
 
 
 def test_a_plan_of_an_earlier_version_says_nothing_of_epochs(whole: list[Decision]) -> None:

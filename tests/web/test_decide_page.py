@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from support.small_decision import STUDY
 
 from olora_viz.background import study as background
 from olora_viz.background.measurement import Slicing
+from olora_viz.background.pace import Speed, Speeds
+from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import FAILED
 from olora_viz.background.study import BackgroundStudy, Deciding
 from olora_viz.figures.theme import lane_styles
@@ -22,10 +25,11 @@ from olora_viz.races.config import Settings
 from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import decide
+from olora_viz.tasks import TASKS
 from olora_viz.views import reports
 from olora_viz.web import claims
 from olora_viz.web.conditioning import measure
-from olora_viz.web.decide import download_of, minutes_within, put, view
+from olora_viz.web.decide import ahead, download_of, minutes_within, put, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import DOWNLOADS, TEXT, FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.job import own_folder
@@ -221,3 +225,31 @@ def test_too_few_rows_are_refused_in_a_sentence_that_has_the_file_s_own_name(job
     assert jobs.put(work).wait(60)
     assert (work.state, work.known) == (FAILED, None)
     assert re.match("'mine.csv' has [0-9]+ test examples, and a verdict needs at least 20: ", work.note), work.note
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_is_known_before_never_fails_on_what_the_page_offers_and_computes_nothing(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("it loads no model")
+
+    speeds = Speeds()
+    monkeypatch.setattr(jobs, "speeds", speeds)
+    monkeypatch.setattr("olora_viz.races.data.ModelCache.load", refuse)
+    if known:
+        speeds._speeds[BackgroundRace, "glassllm"] = Speed(0.2, 2e-4, timed=True)
+    for model in LIMITS.models:
+        for task in TASKS:
+            asked = [model, task, 2, ["olora"], 4, ["r", "steps"]]
+            said = str(ahead(jobs, LIMITS, files(), None, asked))
+            began = time.perf_counter()
+            assert str(ahead(jobs, LIMITS, files(), None, asked)) == said
+            assert time.perf_counter() - began < 1.0  # a tenth of it, where the machine is at rest
+            assert "problem" not in said
+            assert ("epoch" in said) == (known and model == "glassllm" and TASKS[task].offline)
+    for at, wrong in ((0, "/etc"), (2, 1e9), (3, []), (4, "nan"), (5, ["clip"])):
+        values: list[Any] = [*ASKED]
+        values[at] = wrong
+        said = str(ahead(jobs, LIMITS, files(), None, values))
+        assert said.count("problem") == 1

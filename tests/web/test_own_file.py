@@ -165,7 +165,17 @@ def test_a_race_measures_the_visitor_s_text_and_shows_nobody_a_word_of_it(files:
     assert not copy.exists()
 
 
-@pytest.mark.parametrize(("rows", "lacks"), [(60, "Decide needs 20 of these: about 160 more rows."), (300, "")])
+@pytest.mark.parametrize(
+    ("rows", "lacks"),
+    [
+        (
+            60,
+            "Of these a verdict needs at least 20: 16 are missing, or about 160 more rows, of which a tenth is "
+            "the test.",
+        ),
+        (300, ""),
+    ],
+)
 def test_a_file_of_few_rows_says_at_once_how_many_more_a_decision_needs(rows: int, lacks: str) -> None:
     lines = (json.dumps({"prompt": f"{k} and one is", "answer": f"{k + 1}"}) for k in range(rows))
     _, parts = offered(VisitorFiles(Limits()).bring("one", "mine.jsonl", "\n".join(lines)))

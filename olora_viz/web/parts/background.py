@@ -21,6 +21,7 @@ from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
 from olora_viz.machine.checks import is_empty, positive_number
 from olora_viz.machine.wording import about, counted
+from olora_viz.races.config import RaceConfig
 from olora_viz.tasks.keep import NONE
 from olora_viz.views.html import problem, status, waiting
 from olora_viz.web.guard.config import OwnFiles, checked_config
@@ -147,21 +148,37 @@ OF_STUDIES = ("chat", "truncate", "keep")
 
 
 def put_study(
-    jobs: Jobs, limits: Limits, files: OwnFiles, question: Deciding | Judging, offered: Sequence[int], *, model: Any,
-    task: Any, minutes: Any, inits: Sequence[Any], rank: Any, batch: int = 1, settings: Any = None, forget: Any = None,
-    owner: Visitor,
-) -> BackgroundStudy:  # fmt: skip
+    jobs: Jobs, config: RaceConfig, question: Deciding | Judging, minutes: int, owner: Visitor
+) -> BackgroundStudy:
     """Put a study into the queue, with a lane for each start, at no rate yet.
+
+    Args:
+        config: see `checked_study`.
+        owner: who asks for it.
+
+    Raises:
+        ValueError: the queue is full; the message is one sentence.
+    """
+    name, styles = new_key(), lane_styles(config.lanes)
+    folder = study_folder(jobs.folder / name)
+    study = BackgroundStudy(name, here(config), folder, styles, minutes=float(minutes), question=question)
+    return jobs.study(study, study_key(f"{question}", config, minutes), owner)
+
+
+def checked_study(
+    limits: Limits, files: OwnFiles, offered: Sequence[int], *, model: Any, task: Any, minutes: Any,
+    inits: Sequence[Any], rank: Any, batch: int = 1, settings: Any = None, forget: Any = None,
+) -> RaceConfig:  # fmt: skip
+    """Return the set-up of a study, whose lanes are the starts.
 
     Args:
         offered: the time limits that the server offers.
         model, task, minutes, inits, rank, batch: as a page sent them.
         settings: as a page sent them; those `OF_STUDIES` count.
         forget: as a page sent it: the limit on what may be forgotten, empty for none.
-        owner: who asks for it.
 
     Raises:
-        ValueError: a value breaks a rule, or the queue is full; the message is one sentence.
+        ValueError: a value breaks a rule; the message is one sentence.
     """
     if isinstance(minutes, bool) or minutes not in offered:
         raise ValueError(f"minutes must be one of {', '.join(map(str, offered))}, not {minutes!r:.40}")
@@ -176,10 +193,7 @@ def put_study(
         if not config.keeps_text:
             raise ValueError("a limit on what may be forgotten needs a text to keep: choose one under More settings")
         config = replace(config, forget=limit)
-    name, styles = new_key(), lane_styles(config.lanes)
-    folder = study_folder(jobs.folder / name)
-    study = BackgroundStudy(name, here(config), folder, styles, minutes=float(minutes), question=question)
-    return jobs.study(study, study_key(f"{question}", config, minutes), owner)
+    return config
 
 
 class StudyBar(NamedTuple):

@@ -19,11 +19,10 @@ from olora_viz.models import MODELS
 from olora_viz.models.loading import tokenizer_here
 from olora_viz.races.config import Settings
 from olora_viz.races.fields import FIELDS, RaceField
-from olora_viz.studies.statistics import LEAST_EXAMPLES
+from olora_viz.studies.foresight import Parts
 from olora_viz.tasks import TASKS, load_task
 from olora_viz.tasks.files import FILE_FORMATS, read_text
 from olora_viz.tasks.keep import text_to_keep
-from olora_viz.tasks.task import HELD_OUT_SHARE
 from olora_viz.views.html import problem
 from olora_viz.views.runs import TO_DOWNLOAD, Mark, lane_marks, model_choices, preview, task_sample
 from olora_viz.web.guard.config import checked_counts, checked_lanes, checked_settings, longest_example, problems
@@ -93,11 +92,7 @@ def offered(own: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
     """
     assert own.task is not None
     choices = [*task_choices(), (f"your file ({len(own.task.examples):,} examples)", own.token)]
-    lacking = LEAST_EXAMPLES - len(own.task.test)
-    rows = f" Decide needs {LEAST_EXAMPLES} of these: about {lacking / HELD_OUT_SHARE:.0f} more rows."
-    parts = Markup('<p class="hint">{:,} held out, {:,} for the test at the end.{}</p>').format(
-        len(own.task.held_out), len(own.task.test), rows * (lacking > 0)
-    )
+    parts = Markup('<p class="hint">{}</p>').format(Parts.of(own.task).words())
     return gr.Dropdown(choices, value=setup.task if setup else own.token), parts
 
 
