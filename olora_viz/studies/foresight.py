@@ -93,8 +93,8 @@ one only where two starts mostly answer alike. The verdict is on the test loss.'
         return f"{words[0].upper()}{words[1:]}."
     points = 100 * told_share(tested, seeds, len(study.compare))
     return (
-        f"With {counted(tested, 'test example')} and about {counted(seeds, 'seed')} a difference of about "
-        f"{points:.0f} points in right answers can be told; a smaller one only where two starts mostly answer alike. The verdict is "
+        f"With {counted(tested, 'test example')} and about {counted(seeds, 'seed')} a difference of about {points:.0f} "
+        "points in right answers can be told; a smaller one only where two starts mostly answer alike. The verdict is "
         "on the test loss."
     )
 
