@@ -107,11 +107,11 @@ def _foreseen(settings: dict[str, Any]) -> list[str]:
     from olora_viz.races.data import task_of
     from olora_viz.studies.budget import first_race
     from olora_viz.studies.decide import asked_study, checked_minutes
-    from olora_viz.studies.foresight import Parts, foreseen
+    from olora_viz.studies.foresight import TaskRows, foreseen
 
     minutes = checked_minutes(settings.get("minutes", 20.0))
     study = asked_study({name: value for name, value in settings.items() if name not in ("minutes", "search")})
-    lines = foreseen(study, Parts.of(task_of(first_race(study))), minutes)
+    lines = foreseen(study, TaskRows.of(task_of(first_race(study))), minutes)
     return lines if len(lines) > 1 else []
 
 

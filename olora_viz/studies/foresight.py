@@ -15,7 +15,7 @@ from olora_viz.tasks.evaluation import parts_words
 from olora_viz.tasks.task import Task
 
 
-class Parts(NamedTuple):
+class TaskRows(NamedTuple):
     """The rows of each part of a task."""
 
     train: int
@@ -26,7 +26,7 @@ class Parts(NamedTuple):
     """Whether answers are right or wrong, as none of a plain text is."""
 
     @classmethod
-    def of(cls, task: Task) -> Parts:
+    def of(cls, task: Task) -> TaskRows:
         """Return those of a task."""
         return cls(len(task.train), len(task.held_out), len(task.test), not task.plain_text)
 
@@ -36,10 +36,10 @@ class Parts(NamedTuple):
         Args:
             of_file: see `lacking`.
 
-        >>> Parts(268, 64, 64).words(), Parts(0, 1000, 1000).words()
+        >>> TaskRows(268, 64, 64).words(), TaskRows(0, 1000, 1000).words()
         ('268 training examples, 64 held out, 64 for the test at the end.', 'The rows are counted once the task is \
 downloaded.')
-        >>> Parts(48, 6, 19).words(of_file=True)
+        >>> TaskRows(48, 6, 19).words(of_file=True)
         '48 training examples, 6 held out, 19 for the test at the end. Of these a verdict needs at least 20: 1 is \
 missing.'
         """
@@ -51,7 +51,7 @@ missing.'
 
 def foreseen(
     study: Study,
-    parts: Parts,
+    parts: TaskRows,
     minutes: float,
     pace: Callable[[Study], Timing | None] = lambda _: None,
     fixed: Collection[str] = (),
@@ -80,10 +80,10 @@ def foreseen(
     return [rows, seen, told(plan.study, parts)]
 
 
-def told(study: Study, parts: Parts) -> str:
+def told(study: Study, parts: TaskRows) -> str:
     """Say which difference a study tells, by the right answers if there are such.
 
-    >>> told(Study(seeds=3), Parts(268, 64, 64))
+    >>> told(Study(seeds=3), TaskRows(268, 64, 64))
     'With 64 test examples and about 3 seeds a difference of about 22 points in right answers can be told; a smaller \
 one only where two starts mostly answer alike. The verdict is on the test loss.'
     """
@@ -91,10 +91,10 @@ one only where two starts mostly answer alike. The verdict is on the test loss.'
     if not parts.scored or seeds < LEAST_SEEDS:
         words = smallest_found(study)
         return f"{words[0].upper()}{words[1:]}."
-    points = 100 * told_share(tested, seeds, len(study.compare))
+    points = f"{100 * told_share(tested, seeds, len(study.compare)):.0f} points"
     return (
-        f"With {counted(tested, 'test example')} and about {counted(seeds, 'seed')} a difference of about {points:.0f} "
-        "points in right answers can be told; a smaller one only where two starts mostly answer alike. The verdict is "
+        f"With {counted(tested, 'test example')} and about {counted(seeds, 'seed')} a difference of about {points} "
+        "in right answers can be told; a smaller one only where two starts mostly answer alike. The verdict is "
         "on the test loss."
     )
 

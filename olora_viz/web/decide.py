@@ -19,7 +19,7 @@ from olora_viz.machine.wording import duration
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.budget import first_race
 from olora_viz.studies.decide import RECIPE_FOLDER, Decision, asked_study
-from olora_viz.studies.foresight import Parts, foreseen
+from olora_viz.studies.foresight import TaskRows, foreseen
 from olora_viz.studies.method import METHODS
 from olora_viz.studies.recipe_search import BATCH_SIZES, CHOICES, checked_search
 from olora_viz.views import decision
@@ -87,7 +87,7 @@ def ahead(jobs: Jobs, limits: Limits, files: OwnFiles, key: Any, asked: Sequence
             return Markup("")
         given = {"model": config.model, "task": config.task, **asked_by(config)}
         study, reading = asked_study(given), jobs.speeds.reading(config)
-        parts = Parts(reading.train, reading.held_out, reading.test, reading.scored)
+        parts = TaskRows(reading.train, reading.held_out, reading.test, reading.scored)
         lines = foreseen(
             study, parts, minutes, lambda sized: jobs.speeds.timing_of(first_race(sized)), given,
             question.settings["search"],

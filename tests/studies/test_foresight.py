@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from olora_viz.machine.wording import epochs, rounded
 from olora_viz.studies.budget import planned
 from olora_viz.studies.decide import asked_study
-from olora_viz.studies.foresight import Parts, foreseen
+from olora_viz.studies.foresight import TaskRows, foreseen
 from olora_viz.studies.power import told_share
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, paired_interval
 from olora_viz.studies.timing import Timing
@@ -19,7 +19,7 @@ from olora_viz.studies.timing import Timing
 def test_the_lines_are_those_of_the_plan_at_that_pace(step: float, train: int, test: int, minutes: int) -> None:
     timing = Timing(0.01, step, 1e-4, "", 64, test, train=train)
     study = asked_study({"compare": ["olora"]})
-    rows, *others = foreseen(study, Parts(train, 64, test), minutes, lambda _: timing)
+    rows, *others = foreseen(study, TaskRows(train, 64, test), minutes, lambda _: timing)
     plan = planned(study, minutes, lambda _: (timing, 60.0 * minutes), evaluations=2)
     assert rows.startswith(f"{train:,} training example")
     assert f"{test:,} for the test" in rows
@@ -32,11 +32,11 @@ def test_the_lines_are_those_of_the_plan_at_that_pace(step: float, train: int, t
 @pytest.mark.parametrize("test", [0, 1, LEAST_EXAMPLES - 1, LEAST_EXAMPLES])
 def test_too_few_rows_are_all_that_is_said_and_of_an_unknown_pace_no_epochs(test: int) -> None:
     study = asked_study({})
-    lines = foreseen(study, Parts(100, 10, test), 2)
+    lines = foreseen(study, TaskRows(100, 10, test), 2)
     assert (len(lines) == 1) == (test < LEAST_EXAMPLES)
     assert ("a verdict needs at least 20" in lines[0]) == (test < LEAST_EXAMPLES)
     assert "epoch" not in " ".join(lines)
-    assert len(foreseen(study, Parts(0, 1000, 1000), 2)) == 1
+    assert len(foreseen(study, TaskRows(0, 1000, 1000), 2)) == 1
 
 
 @pytest.mark.parametrize("seeds", [3, 8])

@@ -39,8 +39,9 @@ from olora_viz.studies.timing import Timing
 from olora_viz.views import decision
 
 RACE = ov.RaceConfig(
-    task="number-words", steps=4, batch_size=16, eval_every=2, eval_size=24, test_size=24, keep="none"
-)
+    task="number-words", steps=4, batch_size=16, eval_every=2, eval_size=24, test_size=24, keep="none",
+    dtype="float64",
+)  # fmt: skip
 STUDY = Study(race=RACE, compare=("lora", "olora"), tune={"lr": (1e-3, 4e-3)}, seeds=3, coarse=1, threads=1)
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64, search=("targets", "steps", "batch_size"), searching=5)
 

@@ -19,7 +19,7 @@ from olora_viz.models import MODELS
 from olora_viz.models.loading import tokenizer_here
 from olora_viz.races.config import Settings
 from olora_viz.races.fields import FIELDS, RaceField
-from olora_viz.studies.foresight import Parts
+from olora_viz.studies.foresight import TaskRows
 from olora_viz.tasks import TASKS, load_task
 from olora_viz.tasks.files import FILE_FORMATS, read_text
 from olora_viz.tasks.keep import text_to_keep
@@ -92,7 +92,7 @@ def offered(own: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
     """
     assert own.task is not None
     choices = [*task_choices(), (f"your file ({len(own.task.examples):,} examples)", own.token)]
-    parts = Markup('<p class="hint">{}</p>').format(Parts.of(own.task).words())
+    parts = Markup('<p class="hint">{}</p>').format(TaskRows.of(own.task).words())
     return gr.Dropdown(choices, value=setup.task if setup else own.token), parts
 
 
