@@ -70,7 +70,7 @@ def guide(lesson: Lesson) -> Guide | None:
     if lesson.page != "race" or not steps[-1].where.endswith(("-figure", "scrubber")):
         return None
     do, waits = steps[-1], steps[-1].waits
-    if waits and waits.kind not in DONE_HERE:
+    if waits and waits.kind not in DONE_HERE and do.where != "adapter-figure":
         steps[-1] = replace(do, says=do.then, waits=None, then="")
     return replace(lesson.guide, steps=(*steps, check))
 
@@ -125,7 +125,7 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
 
 FIRST_LAYOUT = Markup(
     "<script>document.currentScript.parentElement.toggleAttribute("
-    '"data-first",!/[?&](view=workbench|lesson=)/.test(location.search))</script>'
+    '"data-first",!/[?&]view=workbench/.test(location.search))</script>'
 )
 """Takes the layout of the first screen before anything is drawn."""
 
