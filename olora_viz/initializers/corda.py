@@ -69,6 +69,7 @@ INITIALIZER = Initializer(
     name="corda",
     label="CorDA",
     start=corda,
+    short="principal directions, by inputs",
     summary="A and B share the principal directions of W, weighted by its inputs.",
     source="Yang et al. 2024, arXiv 2406.05223",
     color=("#2b2bd6", "#6f7dff"),

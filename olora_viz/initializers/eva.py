@@ -48,6 +48,7 @@ INITIALIZER = Initializer(
     name="eva",
     label="EVA",
     start=eva,
+    short="A from the inputs, B zero",
     summary="A holds the r principal components of the inputs of W; B is zero.",
     source="Paischer et al. 2024, arXiv 2410.07170",
     color=("#00545e", "#2ee0ee"),

@@ -34,6 +34,7 @@ INITIALIZER = Initializer(
     name="full",
     label="Full fine-tuning",
     start=full,
+    short="no A, no B",
     summary="The whole of W is trained, without A and B: a reference for small models.",
     source="Devlin et al. 2018, arXiv 1810.04805",
     color=("#5a0f4b", "#ffd3f3"),

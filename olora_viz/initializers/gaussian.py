@@ -32,6 +32,7 @@ INITIALIZER = Initializer(
     name="gaussian",
     label="LoRA, Gaussian A",
     start=gaussian,
+    short="A Gaussian, B zero",
     summary="A is Gaussian with standard deviation 1/r and B is zero.",
     source="Hu et al. 2021, arXiv 2106.09685",
     color=("#2b303b", "#e8ebf1"),

@@ -40,6 +40,7 @@ INITIALIZER = Initializer(
     name="init_ab",
     label="Init[AB]",
     start=init_ab,
+    short="A random, B random",
     summary="A and B are both uniformly random, with the same variance.",
     source="Li et al. 2025, arXiv 2505.23194",
     color=("#19004b", "#4b967d"),

@@ -37,6 +37,7 @@ INITIALIZER = Initializer(
     name="lora",
     label="LoRA",
     start=lora,
+    short="A random, B zero",
     summary="A is uniformly random and B is zero, so the first step moves B alone.",
     source="Hu et al. 2021, arXiv 2106.09685",
     color=("#6b7688", "#a9b4c6"),

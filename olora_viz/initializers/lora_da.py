@@ -82,6 +82,7 @@ INITIALIZER = Initializer(
     name="lora_da",
     label="LoRA-DA",
     start=lora_da,
+    short="a natural-gradient step",
     summary="A and B hold a natural-gradient step of W, on its r surest directions.",
     source="Zhang et al. 2025, arXiv 2510.24561",
     color=("#190019", "#966496"),

@@ -69,6 +69,7 @@ INITIALIZER = Initializer(
     name="lora_ga",
     label="LoRA-GA",
     start=lora_ga,
+    short="singular vectors of the gradient",
     summary="A and B take different singular vectors of the gradient of W.",
     source="Wang, Yu, Li 2024, arXiv 2407.05000",
     color=("#b0124a", "#ff6f96"),

@@ -59,6 +59,7 @@ INITIALIZER = Initializer(
     name="lora_null",
     label="LoRA-Null",
     start=lora_null,
+    short="directions that inputs excite least",
     summary="A and B share W on the r directions that its inputs excite least.",
     source="Tang et al. 2025, arXiv 2503.02659",
     color=("#669952", "#c200b8"),

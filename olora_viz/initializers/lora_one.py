@@ -58,6 +58,7 @@ INITIALIZER = Initializer(
     name="lora_one",
     label="LoRA-One",
     start=lora_one,
+    short="largest triplets of the gradient",
     summary="A and B share the r largest singular triplets of the negative gradient of W.",
     source="Zhang, Liu, Chen 2025, arXiv 2502.01235",
     color=("#5c2b0a", "#c98a4e"),

@@ -43,6 +43,7 @@ INITIALIZER = Initializer(
     name="mica",
     label="MiCA",
     start=mica,
+    short="B last singular vectors, frozen",
     summary="B is frozen at the last r left singular vectors of W; A starts at zero.",
     source="Rüdiger, Raschka 2026, arXiv 2604.01694",
     color=("#2f5a10", "#cdf09a"),

@@ -49,6 +49,7 @@ INITIALIZER = Initializer(
     name="milora",
     label="MiLoRA",
     start=milora,
+    short="smallest singular vectors of W",
     summary="A and B share the r smallest singular triplets of W.",
     source="Wang et al. 2024, arXiv 2406.09044",
     color=("#00936b", "#3fcfa3"),

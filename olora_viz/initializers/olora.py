@@ -49,6 +49,7 @@ INITIALIZER = Initializer(
     name="olora",
     label="OLoRA",
     start=olora,
+    short="QR factors of W",
     summary="B is an orthonormal basis of the first r columns of W; A is W in that basis.",
     source="Büyükakyüz 2024, arXiv 2406.01775",
     color=("#d55e00", "#ff9248"),

@@ -83,6 +83,7 @@ INITIALIZER = Initializer(
     name="olora_pivoted",
     label="OLoRA, pivoted",
     start=olora_pivoted,
+    short="pivoted QR factors of W",
     summary="OLoRA on the r columns of W that a column-pivoted QR picks.",
     source="Businger and Golub 1965, Numerische Mathematik 7, on arXiv 2406.01775",
     color=("#b97a00", "#f2b134"),

@@ -46,6 +46,7 @@ INITIALIZER = Initializer(
     name="olora_scaled",
     label="OLoRA, scaled",
     start=olora_scaled,
+    short="QR factors of W, shrunk",
     summary="OLoRA with both factors shrunk to the curvature of plain LoRA: a control.",
     source="a variant of Büyükakyüz 2024, arXiv 2406.01775",
     color=("#290000", "#b84700"),

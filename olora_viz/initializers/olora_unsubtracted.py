@@ -32,6 +32,7 @@ INITIALIZER = Initializer(
     name="olora_unsubtracted",
     label="OLoRA, unsubtracted",
     start=olora_unsubtracted,
+    short="QR factors of W, not subtracted",
     summary="OLoRA with nothing subtracted, which changes the model at once: a control.",
     source="Büyükakyüz 2024, arXiv 2406.01775, its formula as it reads",
     color=("#c25cff", "#667052"),

@@ -60,6 +60,7 @@ INITIALIZER = Initializer(
     name="orthogonal",
     label="Orthogonal",
     start=orthogonal,
+    short="random, with product zero",
     summary="A and B are random and non-zero, and their product is zero; r must be even.",
     source="datta0.github.io/posts/rethink-lora-init, as in PEFT",
     color=("#7a3fa0", "#bf9bf2"),

@@ -65,6 +65,7 @@ INITIALIZER = Initializer(
     name="pissa",
     label="PiSSA",
     start=pissa,
+    short="largest singular vectors of W",
     summary="A and B share the r largest singular triplets of W.",
     source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
     color=("#0072b2", "#5db8f5"),

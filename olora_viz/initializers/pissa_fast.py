@@ -36,6 +36,7 @@ INITIALIZER = Initializer(
     name="pissa_fast",
     label="PiSSA, fast",
     start=pissa_fast,
+    short="largest singular vectors, roughly",
     summary="PiSSA with a randomized SVD.",
     source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
     color=("#3793c8", "#a5dbff"),

@@ -40,6 +40,7 @@ INITIALIZER = Initializer(
     name="pissa_flat",
     label="PiSSA, flat",
     start=pissa_flat,
+    short="largest singular vectors, orthonormal",
     summary="PiSSA without the singular values, so A and B are orthonormal: a control.",
     source="a variant of Meng, Wang, Zhang 2024, arXiv 2404.02948",
     color=("#47008f", "#7a3dff"),

@@ -43,6 +43,7 @@ INITIALIZER = Initializer(
     name="random_orthonormal",
     label="Random basis",
     start=random_orthonormal,
+    short="B a random basis",
     summary="OLoRA on a random orthonormal basis, independent of W: a control.",
     source="Mezzadri 2007, arXiv math-ph/0609050",
     color=("#c4699a", "#e3a3c6"),

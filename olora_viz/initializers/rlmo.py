@@ -42,6 +42,7 @@ INITIALIZER = Initializer(
     name="rlmo",
     label="RLMO",
     start=rlmo,
+    short="A last singular vectors, B zero",
     summary="A holds the last r right singular vectors of W; B is zero.",
     source="Zhang, Zhu, Zhu, Shi 2026, arXiv 2606.31813",
     color=("#3d291f", "#f51f66"),

@@ -41,6 +41,7 @@ INITIALIZER = Initializer(
     name="rlpo",
     label="RLPO",
     start=rlpo,
+    short="A leading singular vectors, B zero",
     summary="A holds the r leading right singular vectors of W; B is zero.",
     source="Zhang, Zhu, Zhu, Shi 2026, arXiv 2606.31813",
     color=("#703dcc", "#adff00"),

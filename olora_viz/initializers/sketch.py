@@ -47,6 +47,7 @@ INITIALIZER = Initializer(
     name="sketch",
     label="Sketch",
     start=sketch,
+    short="mixtures of the columns of W",
     summary="OLoRA on r random mixtures of all the columns of W: a control.",
     source="Halko, Martinsson, Tropp 2011, arXiv 0909.4061",
     color=("#857a00", "#e5db4c"),

@@ -81,6 +81,7 @@ class Initializer:
         start: the pure function ``(W, r, *, s, generator, calibration) → Start``.
         summary: one sentence on how the adapter starts.
         source: author, year and publication.
+        short: the same in at most five words.
         random: whether the start depends on the generator's seed; of a registered one also if it takes a generator.
         nested: whether a start of a larger rank extends one of a smaller rank, with s = 1.
         zero_product: whether B⁰A⁰ = 0, so that nothing is subtracted from W.
@@ -108,6 +109,7 @@ class Initializer:
     start: StartFunction
     summary: str
     source: str
+    short: str = ""
     random: bool = False
     nested: bool = False
     zero_product: bool = False

@@ -268,10 +268,10 @@ def _of_contest(
     """Return the verdict of a contest; starts that are out of the race are named."""
     first = leading(contest)
     drifts = "" if drift is None else _drifts(contest, drift)
-    sentences = [Sentence(f"{first.lead}:", f"{first.scores}{drifts}."), *turned(contest), *few(contest)]
     sooner = {label_of(start): gap for start, gap in earlier.items()}
-    if sooner:
-        sentences.append(Sentence("", _sooner_words(sooner)))
+    lead = f"In the end, {first.lead[0].lower()}{first.lead[1:]}" if sooner else first.lead
+    sentences = [_sooner(sooner)] * bool(sooner)
+    sentences += [Sentence(f"{lead}:", f"{first.scores}{drifts}."), *turned(contest), *few(contest)]
     incomplete = {*contest.narrower, *contest.at_end(LARGEST), *contest.at_end(LOWEST)}
     # Those that trail and may do better at rates not tried.
     doubtful = [
@@ -353,12 +353,13 @@ def steps_before_lora(
     return {start: gaps[start] for start in places if p_values.get(start, 1.0) < ERROR and gaps[start].mean > 0}
 
 
-def _sooner_words(sooner: Mapping[str, Interval]) -> str:
+def _sooner(sooner: Mapping[str, Interval]) -> Sentence:
     """Say how many steps sooner each start was, with the interval over seeds."""
-    (start, gap), *others = sooner.items()
-    first = f"{start} takes {gap.mean:.0f} steps fewer than LoRA ({gap.low:.0f} to {gap.high:.0f})"
-    more = [f"{start} {gap.mean:.0f} ({gap.low:.0f} to {gap.high:.0f})" for start, gap in others]
-    return f"To the loss that both reach, {and_([first, *more])}: means over seeds and 95% intervals."
+    each = [
+        f"{start} {gap.mean:.0f} steps before LoRA ({gap.low:.0f} to {gap.high:.0f})" for start, gap in sooner.items()
+    ]
+    lead = f"{and_(list(sooner))} learn{'s' * (len(sooner) == 1)} earlier:"
+    return Sentence(lead, f"the loss that both reach comes {and_(each)}; means over seeds and 95% intervals.")
 
 
 def _headline(contest: Contest, first: Statement, sooner: Mapping[str, Interval]) -> str:

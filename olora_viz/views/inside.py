@@ -8,6 +8,7 @@ from typing import Any
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures.layers import layer_words
 from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.machine.wording import compact
 from olora_viz.races.step import latest_factors
 from olora_viz.studies.contest import seed_groups
 from olora_viz.views import html as fragments
@@ -32,7 +33,7 @@ def inside_view(record: RaceRecord, layer: object = None, step: float | None = N
     name = layer if isinstance(layer, str) and layer in inside.weights else next(iter(inside.weights))
     at = latest_factors(record.steps, step)
     moved = at.factors if at else None
-    lanes, several = [], len({lane.r for lane in record.config.lanes}) > 1
+    lanes, (ranks, rates) = [], [len({getattr(lane, key) for lane in record.config.lanes}) > 1 for key in ("r", "lr")]
     groups = seed_groups(record.config.lanes)
     styles = {
         k: style for group, style in zip(groups, group_styles(groups, record.styles), strict=True) for k in group.lanes
@@ -42,10 +43,12 @@ def inside_view(record: RaceRecord, layer: object = None, step: float | None = N
         if start is None:
             continue
         now = moved.of.get(label, {}).get(name) if moved else None
+        entry = INITIALIZERS.get(lane.init)
         lanes.append({
-            "mark": fragments.mark(styles[k]), "label": label_of(lane.init) + f", rank {lane.r}" * several,
-            "init": lane.init, "summary": INITIALIZERS[lane.init].summary if lane.init in INITIALIZERS else "",
-            "scaling": lane.scale, "A0": asdict(start.A), "B0": asdict(start.B),
+            "mark": fragments.mark(styles[k]), "init": lane.init, "scaling": lane.scale,
+            "label": label_of(lane.init) + f", rank {lane.r}" * ranks + f", {compact(lane.lr)}" * rates,
+            "short": entry.short if entry else "", "summary": entry.summary if entry else "",
+            "A0": asdict(start.A), "B0": asdict(start.B),
             "A": asdict(now.A) if now else None, "B": asdict(now.B) if now else None,
             "sigma": list(now.sigma) if now else [],
         })  # fmt: skip

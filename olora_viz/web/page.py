@@ -134,6 +134,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None, lab: spectrum.
         starts = {method.label: method.summary for method in INITIALIZERS.values()}
         element("", titles=BUTTONS, starts=starts, script="parts/titles.js", elem_classes="unseen")
         element("", script="parts/kept_focus.js", elem_classes="unseen")
+        element("", script="parts/menus.js", elem_classes="unseen")
         refused()
     for call in demo.fns.values():
         # Of calls that show no progress Gradio's page would track it on each component that any call has ever filled,

@@ -80,6 +80,16 @@ def test_why_opens_in_place_and_the_workbench_is_one_press_away_and_remembered(f
     assert "view=" not in first.url
 
 
+def test_a_menu_that_the_keyboard_passes_stays_closed(first: Page) -> None:
+    first.locator("#setup-model input").focus()
+    menus = first.get_by_role("listbox")
+    expect(menus).to_have_count(1)
+    for _ in range(3):
+        first.keyboard.press("Tab")
+    expect(first.locator("#lanes .chips button").nth(1)).to_be_focused()
+    expect(menus).to_have_count(0)
+
+
 def test_the_sentence_is_the_set_up(first: Page) -> None:
     chips = first.locator("#lanes .chip")
     expect(chips).to_have_text(["LoRA×", "OLoRA×", "PiSSA×"])

@@ -24,6 +24,7 @@ const LANE = {
   mark: "",
   label: "OLoRA",
   init: "olora",
+  short: "",
   summary: "",
   scaling: 2,
   A0: picture([[31, 0, -31]], 1),

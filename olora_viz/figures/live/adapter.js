@@ -15,6 +15,7 @@ import { append } from "./element.js";
  * @property {string} label
  * @property {string} init
  * @property {string} summary what its start is, in a sentence
+ * @property {string} short in some words
  * @property {number} scaling s of s BA
  * @property {Picture} A0 at the start
  * @property {Picture} B0
@@ -182,6 +183,7 @@ export function mount(element) {
       const head = append(figure, "figcaption");
       head.innerHTML = lane.mark;
       append(head, "b").textContent = lane.label;
+      append(head, "i").textContent = lane.short;
       append(head, "span").textContent = lane.summary;
       const product = append(figure, "div", "product");
       const corner = append(product, "small", "corner");
@@ -217,7 +219,15 @@ export function mount(element) {
         ofA.addEventListener(kind, (event) => point(place(event.offsetY, ofA, A.rows)));
         ofB.addEventListener(kind, (event) => point(place(event.offsetX, ofB, A.rows, true)));
       }
-      for (const canvas of [ofA, ofB]) canvas.addEventListener("pointerleave", () => point(null));
+      ofDelta.addEventListener("pointermove", (event) => {
+        const row = place(event.offsetY, ofDelta, B.rows);
+        const column = place(event.offsetX, ofDelta, A.columns, true);
+        light(ofB, { y: row / B.rows });
+        light(ofA, { x: column / A.columns });
+        words.textContent = `row ${row + 1} of B × column ${column + 1} of A`;
+      });
+      for (const canvas of [ofA, ofB, ofDelta])
+        canvas.addEventListener("pointerleave", () => point(null));
       if (lane.init === "olora") {
         const taken = `OLoRA's B spans W's first ${A.rows} columns`;
         ofW.addEventListener("pointermove", (event) => {

@@ -83,8 +83,9 @@ FIRST_GUIDE = Guide(
     "Two minutes: what is this?",
     (
         GuideStep(
-            "Each curve is a small adapter that learns to tell happy from sad; {olora}, {lora} and {pissa} are ways "
-            "to start it.",
+            "Each curve is a small adapter, two matrices B and A, that learns to tell happy from sad. {lora} starts "
+            "with B = 0; {olora} starts with the QR factors of a weight of the model, {pissa} with its largest "
+            "singular values.",
             "Drag the slider below the chart to the far left.",
             Awaited("step", "step 0", high=0.0),
             "At step 0 all curves stand at one point: no start changes what the model says before it is trained.",
@@ -92,7 +93,7 @@ FIRST_GUIDE = Guide(
             opens="",
         ),
         bet_on(
-            "All of them get the same sentences in the same order: only the start differs, and the learning rate.",
+            "All of them get the same sentences in the same order, at one learning rate: only the start differs.",
             opens="clear",
         ),
         GuideStep(

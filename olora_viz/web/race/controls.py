@@ -148,7 +148,9 @@ def build_scrubber(desk: Desk) -> list[Any]:
 
 def draw_scrubber(view: RaceView) -> list[Any]:
     """Set the slider to the step that is shown."""
-    return [{"run": view.name, "steps": view.steps_done, "at": view.step, "seconds": round(view.seconds, 1)}]
+    total = view.steps_done if view.complete else view.race.config.steps
+    seconds = round(view.seconds, 1)
+    return [{"run": view.name, "steps": view.steps_done, "total": total, "at": view.step, "seconds": seconds}]
 
 
 LINE = showing("status", "status")

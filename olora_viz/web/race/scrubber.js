@@ -1,7 +1,7 @@
 // The slider that goes back through a race, and the replay button.
 //
-// Gradio runs this with `element`, `props`, `watch` and `trigger`; props.value is {run, steps, at,
-// seconds}. While the reader holds the slider, or plays, updates of the page do not move it.
+// Gradio runs this with `element`, `props`, `watch` and `trigger`; props.value is {run, steps, total, at,
+// seconds}: steps so far, and those that there will be. While the reader holds the slider, or plays, updates of the page do not move it.
 const slider = element.querySelector("input");
 const from = element.querySelector(".from");
 const to = element.querySelector(".to");
@@ -18,10 +18,14 @@ let run = null;
 let wish = null; // the step that the reader chose, until the page shows it
 let sent = 0; // when it was last requested; 0: answered
 
+const done = () => Number(props.value?.steps ?? 0);
+
 /** @param {number} step */
 const ask = (step) => {
-  words(step);
-  wish = step >= Number(slider.max) ? Infinity : step; // the newest, however far the race is
+  const newest = step >= done();
+  if (newest) slider.value = String(done());
+  words(Math.min(step, done()));
+  wish = newest ? Infinity : step; // the newest, however far the race is
   if (!sent) send();
 };
 
@@ -42,10 +46,10 @@ setInterval(() => sent && performance.now() - sent > PATIENCE && send(), 500);
 
 /** @param {number} step */
 const words = (step) => {
-  const { steps = 0, seconds = 0, at = 0 } = props.value ?? {};
+  const { steps = 0, total = steps, seconds = 0, at = 0 } = props.value ?? {};
   from.textContent = `step ${step}`;
   to.textContent = steps
-    ? `${steps}${step === at && seconds ? ` · ${seconds.toFixed(1)} s` : ""}`
+    ? `${total}${step === at && seconds ? ` · ${seconds.toFixed(1)} s` : ""}`
     : "";
   slider.setAttribute("aria-valuetext", `step ${step} of ${steps}`);
 };
@@ -58,7 +62,7 @@ const stop = () => {
 };
 
 const play = () => {
-  const steps = Number(slider.max);
+  const steps = done();
   let at = Number(slider.value) >= steps ? 0 : Number(slider.value);
   const stride = Math.max(1, Math.round(steps / (PLAY_SECONDS * 4)));
   replay.textContent = "❚❚";
@@ -75,14 +79,14 @@ const play = () => {
 };
 
 const show = () => {
-  const { steps = 0, at = 0 } = props.value ?? {};
+  const { steps = 0, total = steps, at = 0 } = props.value ?? {};
   if (props.value?.run !== run) {
     run = props.value?.run;
     wish = null;
     sent = 0;
     stop();
   }
-  slider.max = steps;
+  slider.max = String(total);
   slider.disabled = replay.disabled = steps < 2;
   if (!held && !playing && wish === null) slider.value = String(at);
   words(Number(slider.value));

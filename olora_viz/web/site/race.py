@@ -20,14 +20,12 @@ from olora_viz.learn.terms import with_terms
 from olora_viz.machine.tables import folded
 from olora_viz.machine.wording import and_, compact, counted, seconds
 from olora_viz.studies.contest import seed_groups
-from olora_viz.tasks import TASKS
 from olora_viz.views.html import mark, status
 from olora_viz.views.inside import inside_view
 from olora_viz.views.layers import layer_words
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.reports import MAPS, RUN, all_figures, setup_table
 from olora_viz.views.results import group_styles
-from olora_viz.views.runs import task_sample
 from olora_viz.web import learn
 from olora_viz.web.parts.export import EXPORTS
 from olora_viz.web.parts.guide import strip
@@ -153,11 +151,11 @@ def _sentence(record: RaceRecord) -> Markup:
         for values in zip(*((lane.lr, lane.r) for lane in config.lanes), strict=True)
     )
     return Markup(
-        '<p class="in-sentence">Teach <b>{}</b> to finish <b>{}</b></p><div id="setup-sample">{}</div>'
-        '<p class="in-sentence">starting from</p><div class="lane-line"><span class="chips">{}</span>'
+        '<p class="in-sentence">Teach <b>{}</b> to finish <b>{}</b> starting from</p>'
+        '<div class="lane-line"><span class="chips">{}</span>'
         '<span class="of-all">rate <b>{}</b></span><span class="of-all">rank <b>{}</b></span></div>'
         '<div id="view"><button type="button" class="as-link" id="view-button">more</button></div>'
-    ).format(config.model, config.task, task_sample(TASKS[config.task]), starts, rates, ranks)
+    ).format(config.model, config.task, starts, rates, ranks)
 
 
 def _race_charts(record: RaceRecord, view: RaceView, figures: Mapping[str, Any]) -> Markup:
