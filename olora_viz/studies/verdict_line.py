@@ -270,7 +270,7 @@ def _of_contest(
     drifts = "" if drift is None else _drifts(contest, drift)
     sooner = {label_of(start): gap for start, gap in earlier.items()}
     lead = f"In the end, {first.lead[0].lower()}{first.lead[1:]}" if sooner else first.lead
-    sentences = [_sooner(sooner)] * bool(sooner)
+    sentences = [_sooner(sooner)] if sooner else []
     sentences += [Sentence(f"{lead}:", f"{first.scores}{drifts}."), *turned(contest), *few(contest)]
     incomplete = {*contest.narrower, *contest.at_end(LARGEST), *contest.at_end(LOWEST)}
     # Those that trail and may do better at rates not tried.
@@ -355,11 +355,11 @@ def steps_before_lora(
 
 def _sooner(sooner: Mapping[str, Interval]) -> Sentence:
     """Say how many steps sooner each start was, with the interval over seeds."""
-    each = [
-        f"{start} {gap.mean:.0f} steps before LoRA ({gap.low:.0f} to {gap.high:.0f})" for start, gap in sooner.items()
-    ]
+    (start, gap), *others = sooner.items()
+    first = f"{start} takes {gap.mean:.0f} steps fewer than LoRA ({gap.low:.0f} to {gap.high:.0f})"
+    more = [f"{start} {gap.mean:.0f} ({gap.low:.0f} to {gap.high:.0f})" for start, gap in others]
     lead = f"{and_(list(sooner))} learn{'s' * (len(sooner) == 1)} earlier:"
-    return Sentence(lead, f"the loss that both reach comes {and_(each)}; means over seeds and 95% intervals.")
+    return Sentence(lead, f"to the loss that both reach, {and_([first, *more])}; means over seeds, 95% intervals.")
 
 
 def _headline(contest: Contest, first: Statement, sooner: Mapping[str, Interval]) -> str:
