@@ -6,7 +6,6 @@ import base64
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -85,7 +84,9 @@ def _task(name: str, config: RaceConfig, data: RaceData) -> dict[str, Any]:
         "summary": card.summary,
         "prompt": card.prompt,
         "answer": card.answer,
-        **{key: list(map(_numbers, each)) for key, each in zip(("train", "heldOut", "test"), (train, *read[-2:]))},
+        "train": list(map(_numbers, train)),
+        "heldOut": list(map(_numbers, data.held_out)),
+        "test": list(map(_numbers, data.test)),
         "orders": orders,
         "width": max(len(e.ids) - 1 for batch in batches for e in batch),
         "supervised": max(sum(len(e.ids) - e.supervised_from for e in batch) for batch in batches),
