@@ -28,7 +28,7 @@ oloraLive.startRace({{ data, lanes, steps: {steps}, evalEvery: 5, task: "sentime
 </script>"""
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class SilentFiles(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
@@ -48,7 +48,9 @@ def address(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
     if request.param == "file":
         yield (folder / "index.html").as_uri()
         return
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(SilentFiles, directory=str(folder))
+    ) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/index.html"
         server.shutdown()

@@ -27,9 +27,9 @@ MIXED = ov.RaceConfig(
         ov.Lane("lora", lr=3e-4, r=4, seed=7), ov.Lane("pissa", lr=3e-3, r=16), ov.Lane("milora", r=8, alpha=16),
         ov.Lane("random_orthonormal", lr=3e-3, r=4, weight_decay=0.1), ov.Lane("pissa", lr=3e-4, r=16),
     ),
-    steps=10,
+    steps=6,
 )  # fmt: skip
-BY_SEED = ov.RaceConfig(task="addition", lanes=tuple(ov.Lane("olora", 3e-3, r=16, seed=s) for s in (0, 2)), steps=10)
+BY_SEED = ov.RaceConfig(task="addition", lanes=tuple(ov.Lane("olora", 3e-3, r=16, seed=s) for s in (0, 2)), steps=6)
 RACES = {"long": LONG, "mixed": MIXED, "by seed": BY_SEED}
 
 

@@ -94,13 +94,23 @@ function rotate(x, y, c, s) {
   }
 }
 
+/** @type {WeakMap<Matrix["values"], ReturnType<typeof factorized>>} */
+const known = new WeakMap();
+
 /**
  * Return the singular triplets, the largest first; in each u the entry of largest magnitude is
- * positive.
+ * positive. They are remembered, since several starts take those of one matrix.
  *
- * @param {Matrix} matrix
+ * @param {Matrix} matrix which does not change
  */
 export function triplets(matrix) {
+  const each = known.get(matrix.values) ?? factorized(matrix);
+  known.set(matrix.values, each);
+  return each;
+}
+
+/** @param {Matrix} matrix */
+function factorized(matrix) {
   const isWide = matrix.rows < matrix.columns;
   const X = isWide ? rowsOf(matrix) : columnsOf(matrix);
   const V = X.map((_, j) => new Float64Array(X.length).fill(1, j, j + 1));
