@@ -249,7 +249,7 @@ class RaceData:
 
     Attributes:
         task: where the examples come from.
-        held_out: the held-out examples, at most ``config.eval_size``.
+        train, held_out: the training examples, and the held-out ones, at most ``config.eval_size``.
         cache: of earlier races on the model.
         about_held_out: a summary of them, with the accuracy of guessing.
         test: the test examples, at most ``config.test_size``; none if the task has no such part.
@@ -286,11 +286,11 @@ class RaceData:
         self.chat = chat_of(config, task, tokenizer, name or config.model)
         train = self._encode(task.train, choices=False)
         held_out = self._encode(task.held_out)
-        self._train, self.held_out = train.kept, held_out.kept[: config.eval_size]
+        self.train, self.held_out = train.kept, held_out.kept[: config.eval_size]
         test = self._encode(task.test) if task.test else Encoding((), ())
         self.test, self.test_left_out = test.kept[: config.test_size], test.left_out
         self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
-        answers = (*self._train, *self.held_out, *self.test)
+        answers = (*self.train, *self.held_out, *self.test)
         self._boilerplate = boilerplate_of(answers, ends=train.ends, plain_text=task.plain_text)
         self.about_held_out = replace(
             held_out_of(
@@ -413,8 +413,8 @@ class RaceData:
 
     def trained_with(self, rows: int) -> Size:
         """Return a size that no pass of a step exceeds if it reads so many rows at once."""
-        lengths = [len(e.ids) - 1 for e in self._train]
-        judged = sorted((len(e.ids) - e.supervised_from for e in self._train), reverse=True)
+        lengths = [len(e.ids) - 1 for e in self.train]
+        judged = sorted((len(e.ids) - e.supervised_from for e in self.train), reverse=True)
         epochs, rest = divmod(rows, len(judged))
         return Size(rows, max(lengths), epochs * sum(judged) + sum(judged[:rest]))
 
@@ -426,8 +426,8 @@ class RaceData:
         return other
 
     def _examples(self, number: int, order: int) -> list[Encoded]:
-        chosen = batch_indices(len(self._train), self._config.batch_size, order, number - 1)
-        return [self._train[i] for i in chosen]
+        chosen = batch_indices(len(self.train), self._config.batch_size, order, number - 1)
+        return [self.train[i] for i in chosen]
 
     def _encode(self, examples: Sequence[Example], *, choices: bool = True) -> Encoding:
         options = {

@@ -242,7 +242,7 @@ def config(inits=ALL_NEW, **changes) -> RaceConfig:
 def test_a_race_reads_its_own_first_batches():
     running = race(config())
     model, _ = load_model("glassllm")
-    train = running.data._train
+    train = running.data.train
     batches = [
         collate([train[i] for i in batch_indices(len(train), 4, 0, step)], 0) for step in range(CALIBRATION_BATCHES)
     ]

@@ -80,7 +80,7 @@ def test_the_state_of_another_race_is_refused():
 
 def test_tokens_count_the_examples_trained_on_without_padding():
     running = race(config(steps=3))
-    train = running.data._train
+    train = running.data.train
     lengths = [sum(len(train[i].ids) for i in batch_indices(len(train), 4, 0, n)) for n in range(3)]
     assert [step.tokens for step in running] == np.cumsum(lengths).tolist()
 

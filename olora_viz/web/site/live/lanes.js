@@ -1,0 +1,166 @@
+// Lanes of one model: each has W − s B⁰A⁰, its own A and B, and the moments of its optimizer.
+
+import { jit, numpy as np, valueAndGrad } from "@jax-js/jax";
+
+import { laidOut, rowsOnDevice } from "./batches.js";
+import { makeModel } from "./model.js";
+import { atStart, clock, mapped, update } from "./optimizer.js";
+import { generator } from "./random.js";
+import { STARTS } from "./starts.js";
+import { matricesOf, onDevice, padded, paddedOnDevice, resized } from "./weights.js";
+
+/** @typedef {import("./types").Data} Data */
+/** @typedef {import("./types").Lane} Spec */
+/** @typedef {import("./types").Example} Example */
+/** @typedef {import("./types").Matrix} Matrix */
+/** @typedef {import("./types").Factors} Factors */
+/** @typedef {import("./types").FactorsByLayer} FactorsByLayer */
+/** @typedef {import("./types").Tensor} Tensor */
+/** @typedef {import("./optimizer.js").State} State */
+/** @typedef {ReturnType<typeof makeTrainer>} Trainer */
+/**
+ * @typedef {object} Lane
+ * @property {Spec} spec
+ * @property {number} scale
+ * @property {FactorsByLayer} start
+ * @property {Record<string, Tensor>} frozen
+ * @property {State} state
+ * @property {number} done updates
+ */
+
+/** The scaling s of an adapter. @param {Spec} spec */
+export const scaleOf = ({ alpha, r }) => (alpha ?? r) / r;
+
+/**
+ * Make what starts, trains and evaluates lanes of one model on one task.
+ *
+ * @param {Data} data
+ * @param {string} task
+ */
+export function makeTrainer(data, task) {
+  const weights = matricesOf(data);
+  const { width, supervised } = data.tasks[task];
+  const size = { rows: data.batchSize, width, supervised };
+  const model = makeModel(weights, data.shape, size.rows, width);
+
+  /** @param {Spec} spec @returns {FactorsByLayer} */
+  const startOf = ({ init, r, alpha, seed = 0 }) =>
+    Object.fromEntries(
+      model.names.map((name) => {
+        const random = generator(seed, name);
+        return [name, STARTS[init](weights[name], r, scaleOf({ init, r, alpha, lr: 0 }), random)];
+      }),
+    );
+
+  /** @param {Spec} spec @param {FactorsByLayer} [known] its start, if another lane has the same @returns {Lane} */
+  const add = (spec, known) => {
+    const [start, scale] = [known ?? startOf(spec), scaleOf(spec)];
+    /** @type {Lane["frozen"]} */
+    const frozen = {};
+    /** @type {import("./types").Tree} */
+    const theta = {};
+    for (const name of model.names) {
+      frozen[name] = paddedOnDevice(without(weights[name], start[name], spec.r, scale));
+      theta[name] = factorsOnDevice(weights[name], start[name], spec.r);
+    }
+    return { spec, scale, start, frozen, state: atStart(theta), done: 0 };
+  };
+
+  /** @param {State["theta"]} theta @param {Lane["frozen"]} frozen @param {Tensor} scale @param {import("./model.js").Rows} rows @returns {Tensor} */
+  const meanLoss = (theta, frozen, scale, rows) => {
+    const { losses, logits } = model.tokenLosses({ theta, frozen, scale }, rows);
+    logits.dispose();
+    return losses.mul(rows.share).sum();
+  };
+  const step = jit(
+    /** @param {Lane["frozen"]} frozen @param {State} state @param {Tensor} scale @param {import("./model.js").Rows} rows @param {Tensor} clock */
+    (frozen, state, scale, rows, clock) => {
+      const theta = mapped(state.theta, (x) => x.ref);
+      const [loss, gradient] = valueAndGrad(meanLoss)(theta, frozen, scale, rows);
+      const { next, norm } = update(state, gradient, clock);
+      return { next, loss, norm };
+    },
+  );
+  const judge = jit(
+    /** @param {Lane["frozen"]} frozen @param {State["theta"]} theta @param {Tensor} scale @param {import("./model.js").Rows} rows */
+    (frozen, theta, scale, rows) => {
+      rows.share.dispose();
+      const { losses, logits } = model.tokenLosses({ frozen, theta, scale }, rows);
+      return { losses, best: np.argmax(logits, -1) };
+    },
+  );
+  /** @param {Lane} lane */
+  const read = ({ frozen, scale }) => ({
+    frozen: Object.fromEntries(Object.entries(frozen).map(([name, W]) => [name, W.ref])),
+    scale: onDevice(Float32Array.of(scale), 1),
+  });
+
+  /** Make one update by a batch; the loss before it, and the norm of the gradient. @param {Lane} lane @param {Example[]} examples */
+  const train = async (lane, examples) => {
+    const { lr, weightDecay = 0 } = lane.spec;
+    const { frozen, scale } = read(lane);
+    const rows = rowsOnDevice(laidOut(examples, size));
+    const time = clock(++lane.done, lr, weightDecay);
+    const { next, loss, norm } = step(frozen, lane.state, scale, rows, time);
+    lane.state = next;
+    return { loss: (await loss.data())[0], gradNorm: (await norm.data())[0] };
+  };
+
+  /** The mean loss of the answers' tokens, and the share of answers of which every token is the likeliest. @param {Lane} lane @param {Example[]} examples */
+  const evaluate = async (lane, examples) => {
+    let [lost, tokens, right] = [0, 0, 0];
+    for (let at = 0; at < examples.length; at += size.rows) {
+      const part = examples.slice(at, at + size.rows);
+      const laid = laidOut(part, size);
+      const { frozen, scale } = read(lane);
+      const theta = mapped(lane.state.theta, (x) => x.ref);
+      const judged = judge(frozen, theta, scale, rowsOnDevice(laid));
+      const [losses, best] = [await judged.losses.data(), await judged.best.data()];
+      const wrong = new Set(laid.owner.filter((_, i) => best[i] !== laid.targets[i]));
+      laid.owner.forEach((_, i) => (lost += losses[i]));
+      tokens += laid.owner.length;
+      right += part.length - wrong.size;
+    }
+    return { evalLoss: lost / tokens, evalAccuracy: right / examples.length };
+  };
+
+  /** A and B as they are, of some layers. @param {Lane} lane @param {string[]} [names] @returns {Promise<FactorsByLayer>} */
+  const now = async ({ state, spec: { r } }, names = model.names) => {
+    /** @type {FactorsByLayer} */
+    const factors = {};
+    for (const name of names) {
+      const { rows, columns } = weights[name];
+      const { A, B } = state.theta[name];
+      factors[name] = {
+        A: cut(await A.ref.data(), r, padded(columns), r, columns),
+        B: cut(await B.ref.data(), padded(rows), r, rows, r),
+      };
+    }
+    return factors;
+  };
+
+  return { weights, names: model.names, add, train, evaluate, now };
+}
+
+/** W − s B A @param {Matrix} W @param {Factors} factors @param {number} r @param {number} s @returns {Matrix} */
+function without({ values, rows, columns }, { A, B }, r, s) {
+  const rest = Float64Array.from(values);
+  for (let i = 0; i < rows; i++)
+    for (let k = 0; k < r; k++) {
+      const b = s * B[i * r + k];
+      if (b) for (let j = 0; j < columns; j++) rest[i * columns + j] -= b * A[k * columns + j];
+    }
+  return { values: Float32Array.from(rest), rows, columns };
+}
+
+/** @param {Matrix} W of their shape @param {Factors} factors @param {number} r */
+function factorsOnDevice({ rows, columns }, { A, B }, r) {
+  const wide = resized({ values: A, rows: r, columns }, r, padded(columns));
+  const high = resized({ values: B, rows, columns: r }, padded(rows), r);
+  return { A: onDevice(wide.values, r, wide.columns), B: onDevice(high.values, high.rows, r) };
+}
+
+/** @param {ArrayLike<number>} values @param {number} rows @param {number} columns @param {number} toRows @param {number} toColumns */
+function cut(values, rows, columns, toRows, toColumns) {
+  return resized({ values: Float32Array.from(values), rows, columns }, toRows, toColumns).values;
+}

@@ -1,0 +1,132 @@
+// What a race in the browser reads and what it tells.
+
+import type { numpy } from "@jax-js/jax";
+
+/** A matrix, row by row. */
+export type Matrix<Values = Float32Array> = { values: Values; rows: number; columns: number };
+export type Tensor = numpy.Array;
+
+/** A (r, in) and B (out, r) of a layer, row by row. */
+export type Factors = { A: Float32Array; B: Float32Array };
+export type FactorsByLayer = Record<string, Factors>;
+export type Pair = { A: Tensor; B: Tensor };
+export type Tree = Record<string, Pair>;
+
+export type Lane = {
+  init: string;
+  r: number;
+  lr: number;
+  /** By default r, that is a scaling of 1. */
+  alpha?: number;
+  seed?: number;
+  weightDecay?: number;
+};
+
+/** An example: the place of its first answer token, then its tokens. */
+export type Example = number[];
+export type Task = {
+  name: string;
+  summary: string;
+  prompt: string;
+  answer: string;
+  train: Example[];
+  heldOut: Example[];
+  test: Example[];
+  /** By seed, the numbers of the training examples, batch after batch. */
+  orders: number[][];
+  /** Tokens that a row has room for. */
+  width: number;
+  /** Answer tokens that a batch has room for. */
+  supervised: number;
+};
+export type Data = {
+  /** Float16 in base64. */
+  weights: string;
+  /** Name and shape of each weight, in their order. */
+  entries: [string, number[]][];
+  shape: Shape;
+  batchSize: number;
+  /** As many as each order has batches. */
+  mostSteps: number;
+  /** The layers whose factors are pictured. */
+  pictured: string[];
+  tasks: Record<string, Task>;
+};
+/** Sizes of a Llama, as its configuration names them. */
+export type Shape = {
+  hidden_size: number;
+  num_hidden_layers: number;
+  num_attention_heads: number;
+  num_key_value_heads: number;
+  head_dim: number;
+  rms_norm_eps: number;
+  rope_theta: number;
+};
+
+/** A picture of a matrix, see measures/factors.py. */
+export type Picture = { text: string; scale: number; rows: number; columns: number };
+/** Of A, B and the singular values of ΔW. */
+export type Pictured = { A: Picture; B: Picture; sigma: number[] };
+export type PicturedByLayer = Record<string, Pictured>;
+
+export type Evaluation = { evalLoss: number; evalAccuracy: number };
+/** A lane after a step; of one that has diverged there is nothing. */
+export type Trained = { loss: number; gradNorm: number };
+export type Result = { now: FactorsByLayer; start: FactorsByLayer; scale: number };
+
+/** What a race is asked for. */
+export type Asked = { data: Data; lanes: Lane[]; steps: number; evalEvery: number; task: string };
+
+/** What a worker is asked: one question at a time, answered by one `Answer`. */
+export type Question =
+  | { ask: "begin"; data: Data; task: string }
+  | { ask: "weights" }
+  | { ask: "add"; lane: number; spec: Lane; start?: FactorsByLayer }
+  | { ask: "train"; lane: number; examples: Example[] }
+  | { ask: "evaluate"; lane: number; part: "heldOut" | "test" }
+  | { ask: "picture"; lane: number }
+  | { ask: "result"; lane: number };
+export type Answer = { answer: unknown } | { error: string };
+
+/** What the page hears. Every list has a place for each lane; null stands for one that has diverged. */
+export type Heard =
+  | { kind: "starting"; lane: number }
+  | {
+      kind: "ready";
+      /** Of the model before the race, which every lane starts as. */
+      base: Evaluation;
+      weights: Record<string, { picture: Picture; shape: [number, number] }>;
+      start: PicturedByLayer[];
+      scales: number[];
+      seconds: number;
+    }
+  | {
+      kind: "step";
+      step: number;
+      loss: (number | null)[];
+      gradNorm: (number | null)[];
+      evalLoss?: (number | null)[];
+      evalAccuracy?: (number | null)[];
+      /** A and B since the start. */
+      factors?: (PicturedByLayer | null)[];
+      /** The lanes that have diverged at this step. */
+      diverged: number[];
+      seconds: number;
+    }
+  | {
+      kind: "done";
+      status: "finished" | "stopped";
+      step: number;
+      test?: (Evaluation | null)[];
+      lanes: Result[];
+      seconds: number;
+    }
+  | { kind: "error"; error: string };
+
+/** A worker, or what stands in for one. */
+export type Host = {
+  postMessage(question: Question): void;
+  terminate(): void;
+  onmessage: ((event: { data: Answer }) => void) | null;
+  onerror: ((event: { message?: string }) => void) | null;
+};

@@ -1,0 +1,82 @@
+"""A race in a page of its own in Chromium, from a folder and from a server, which asks for nothing else."""
+
+import functools
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+import olora_viz as ov
+from olora_viz.web.site import live_script
+from olora_viz.web.site.live_data import live_data
+
+pytestmark = pytest.mark.skipif(not live_script.IN_CLONE.is_dir(), reason="needs the library by npm ci")
+
+STEPS = 10
+LANES = (ov.Lane("lora"), ov.Lane("olora", lr=3e-3), ov.Lane("random_orthonormal", r=4))
+PAGE = """<!doctype html><meta charset="utf-8"><title>A race</title><link rel="icon" href="data:,">
+<script type="application/json" id="data">{data}</script><script src="live.js"></script>
+<script>
+const data = JSON.parse(document.getElementById("data").textContent), heard = [];
+const lanes = {lanes};
+oloraLive.startRace({{ data, lanes, steps: {steps}, evalEvery: 5, task: "sentiment" }}, (each) => heard.push(each));
+</script>"""
+
+
+class SilentFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("live")
+    lanes = [{"init": lane.init, "lr": lane.lr, "r": lane.r} for lane in LANES]
+    page = PAGE.format(data=live_data(["sentiment"]), lanes=json.dumps(lanes), steps=STEPS)
+    (made / "index.html").write_text(page, "utf-8")
+    (made / "live.js").write_text(live_script.live_script() or "", "utf-8")
+    return made
+
+
+@pytest.fixture(params=["file", "http"])
+def address(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    if request.param == "file":
+        yield (folder / "index.html").as_uri()
+        return
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(SilentFiles, directory=str(folder))
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/index.html"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ours() -> list[Any]:
+    return list(ov.race(ov.RaceConfig(lanes=LANES, steps=STEPS)))
+
+
+def test_three_lanes_race_in_a_page_as_in_python(browser: Browser, address: str, ours: list[Any]) -> None:
+    page = browser.new_page()
+    requested, errors = [], []
+    page.on("request", lambda request: requested.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto(address)
+    page.wait_for_function('["done", "error"].includes(heard.at(-1)?.kind)', timeout=120_000)
+    heard = page.evaluate('heard.filter((each) => each.kind !== "done")')
+    steps = [message for message in heard if message["kind"] == "step"]
+    assert len(steps) == STEPS, heard[-1]
+    for theirs, step in zip(steps, ours, strict=True):
+        assert theirs["loss"] == pytest.approx(step.loss.tolist(), abs=1e-4)
+    assert steps[-1]["evalLoss"] == pytest.approx(ours[-1].eval_loss.tolist(), abs=1e-4)
+    assert page.evaluate('heard.at(-1).lanes[1].now["model.layers.0.mlp.down_proj"].A instanceof Float32Array')
+    elsewhere = [url for url in requested if not url.startswith(("data:", "blob:"))]
+    assert elsewhere == [address, address.replace("index.html", "live.js")]
+    assert errors == []
+    page.close()

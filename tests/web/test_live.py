@@ -1,0 +1,144 @@
+"""Races in the browser, run by Node: they are those of Python, lane for lane and step for step."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import olora_viz as ov
+from olora_viz.measures.factors import Picture
+from olora_viz.web.site import live_script
+from olora_viz.web.site.live_data import live_data
+
+ROOT = Path(__file__).parents[2]
+NODE = shutil.which("node")
+pytestmark = pytest.mark.skipif(
+    NODE is None or not live_script.IN_CLONE.is_dir(), reason="needs Node, and the library by npm ci"
+)
+
+LONG = ov.RaceConfig(lanes=(ov.Lane("olora"),), steps=60, factors_every=5)
+MIXED = ov.RaceConfig(
+    task="number-words",
+    lanes=(
+        ov.Lane("lora", lr=3e-4, r=4, seed=7), ov.Lane("pissa", lr=3e-3, r=16), ov.Lane("milora", r=8, alpha=16),
+        ov.Lane("random_orthonormal", lr=3e-3, r=4, weight_decay=0.1), ov.Lane("pissa", lr=3e-4, r=16),
+    ),
+    steps=6,
+)  # fmt: skip
+BY_SEED = ov.RaceConfig(task="addition", lanes=tuple(ov.Lane("olora", 3e-3, r=16, seed=s) for s in (0, 2)), steps=6)
+RACES = {"long": LONG, "mixed": MIXED, "by seed": BY_SEED}
+
+
+def asked(config: ov.RaceConfig, **options: Any) -> dict[str, Any]:
+    """Return a race as a page asks for it."""
+    lanes = [
+        {"init": e.init, "r": e.r, "lr": e.lr, "alpha": e.lora_alpha, "seed": e.seed, "weightDecay": e.weight_decay}
+        for e in config.lanes
+    ]
+    return {"task": config.task, "lanes": lanes, "steps": config.steps, "evalEvery": config.eval_every} | options
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """What pages hear of the races, of one lane alone, and of a race that has rested."""
+    assert NODE
+    folder = tmp_path_factory.mktemp("live")
+    alone = ov.RaceConfig(task=MIXED.task, lanes=MIXED.lanes[1:2], steps=MIXED.steps)
+    races = {name: asked(config, cores=1) for name, config in RACES.items()}
+    races |= {"alone": asked(alone, cores=1), "rested": asked(BY_SEED, rest=3, cores=2)}
+    (folder / "asked.json").write_text(f'{{"data":{live_data()},"races":{json.dumps(list(races.values()))}}}')
+    script = ROOT / "tests" / "js" / "live_race.mjs"
+    subprocess.run([NODE, script, folder / "asked.json", folder / "heard.json"], check=True, timeout=500)
+    return dict(zip(races, json.loads((folder / "heard.json").read_text()), strict=True))
+
+
+def steps(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [message for message in messages if message["kind"] == "step"]
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_losses_norms_and_held_out_results_are_python_s(name: str, heard: dict[str, list[dict[str, Any]]]) -> None:
+    ours = list(ov.race(RACES[name]))
+    for theirs, step in zip(steps(heard[name]), ours, strict=True):
+        np.testing.assert_allclose(theirs["loss"], step.loss, atol=1e-4, rtol=0)
+        np.testing.assert_allclose(theirs["gradNorm"], step.grad_norm, rtol=1e-3)
+        assert ("evalLoss" in theirs) == (step.eval_loss is not None)
+        if step.eval_loss is not None:
+            np.testing.assert_allclose(theirs["evalLoss"], step.eval_loss, atol=1e-4, rtol=0)
+            np.testing.assert_array_equal(theirs["evalAccuracy"], step.eval_accuracy)
+        if step.factors is not None:
+            compare_factors(theirs["factors"][0], step.factors.of["olora"])
+
+
+def compare_factors(theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    assert list(theirs) == list(ours)
+    for layer, each in ours.items():
+        for side in ("A", "B"):
+            picture, other = Picture(**theirs[layer][side]), getattr(each, side)
+            np.testing.assert_allclose(picture.matrix, other.matrix, atol=1.01 * other.scale / 31)
+        np.testing.assert_allclose(theirs[layer]["sigma"], each.sigma, rtol=5e-3, atol=1e-3 * each.sigma[0])
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_starts_are_python_s(name: str, heard: dict[str, list[dict[str, Any]]]) -> None:
+    model, _ = ov.load_model("glassllm")
+    lanes = ov.attach(model, RACES[name].lanes)
+    done = heard[name][-1]
+    assert done["kind"] == "done"
+    for k, theirs in enumerate(done["lanes"]):
+        assert theirs["scale"] == RACES[name].lanes[k].scale
+        for layer in lanes.layers:
+            start = lanes.factors(layer, k)
+            for side in ("A", "B"):
+                matrix = getattr(start, side)
+                np.testing.assert_allclose(theirs["start"][layer][side], matrix.flatten(), atol=1e-4, rtol=0)
+
+
+def test_a_lane_beside_others_is_itself_alone_to_the_last_bit(heard: dict[str, list[dict[str, Any]]]) -> None:
+    for beside, alone in zip(steps(heard["mixed"]), steps(heard["alone"]), strict=True):
+        assert beside["loss"][1] == alone["loss"][0]
+    assert heard["mixed"][-1]["lanes"][1] == heard["alone"][-1]["lanes"][0]
+
+
+def test_a_race_that_has_rested_is_the_same_to_the_last_bit(heard: dict[str, list[dict[str, Any]]]) -> None:
+    whole, rested = (
+        [{key: value for key, value in message.items() if key != "seconds"} for message in steps(heard[name])]
+        for name in ("by seed", "rested")
+    )
+    assert whole == rested
+    assert heard["by seed"][-1]["lanes"] == heard["rested"][-1]["lanes"]
+
+
+def test_the_joined_script_runs_in_a_page_and_keeps_the_notice(tmp_path: Path) -> None:
+    assert NODE
+    script = live_script.live_script()
+    assert script
+    assert "</script" not in script
+    assert "<!--" not in script
+    assert "Copyright (c) 2025 Eric Zhang" in script
+    (tmp_path / "live.cjs").write_text(
+        f"globalThis.document = {{}};\n{script}console.log(typeof oloraLive.startRace);"
+    )
+    printed = subprocess.run([NODE, tmp_path / "live.cjs"], check=True, capture_output=True, text=True).stdout
+    assert printed == "function\n"
+
+
+def test_without_the_library_there_is_no_script_and_a_package_has_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = live_script.live_script()
+    monkeypatch.setattr(live_script, "LIBRARY", tmp_path / "jax.js")
+    live_script.keep_library()
+    monkeypatch.setattr(live_script, "IN_CLONE", tmp_path / "nowhere")
+    kept = live_script.live_script()
+    assert whole
+    assert kept
+    assert kept.replace("// @ts-nocheck\n", "") == whole
+    (tmp_path / "jax.js").unlink()
+    assert live_script.live_script() is None
+    with pytest.raises(ValueError, match="npm ci"):
+        live_script.keep_library()
