@@ -63,6 +63,7 @@ def show(pages: Serve, options: argparse.Namespace) -> int:
 def site(write: Callable[..., dict[str, Any]], options: argparse.Namespace) -> int:
     """Write the static pages, and print where they are and how large."""
     from olora_viz.machine.memory import bytes_words
+    from olora_viz.web.site.live_script import WITHOUT_LIBRARY
 
     with progress_bar() as progress:
         written = write(options.out, options.runs, options.studies, progress=progress)
@@ -73,6 +74,8 @@ def site(write: Callable[..., dict[str, Any]], options: argparse.Namespace) -> i
     print(f"{counted(written['pages'], 'page')}, {bytes_words(written['bytes'])}: open {first}")
     if not written["documentation"]:
         say("without the documentation, which a clone of the project with mkdocs (its extra docs) builds")
+    if not written["live"]:
+        say(WITHOUT_LIBRARY)
     return 0
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
+from support.needs import NEEDS_JAX
 
 import olora_viz as ov
 from olora_viz.web.site import live_script
 from olora_viz.web.site.live_data import live_data
 
-pytestmark = pytest.mark.skipif(not live_script.IN_CLONE.is_dir(), reason="needs the library by npm ci")
+pytestmark = NEEDS_JAX
 
 STEPS = 10
 LANES = (ov.Lane("lora"), ov.Lane("olora", lr=3e-3), ov.Lane("random_orthonormal", r=4))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
+from support.needs import NEEDS_JAX
 
 from olora_viz.figures.live.bundle import pack
 from olora_viz.learn.gallery import GALLERY
@@ -22,7 +23,7 @@ def site(browser: Browser, static_site: Path) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
     elsewhere, errors = [], []
-    page.on("request", lambda request: request.url.startswith("file:") or elsewhere.append(request.url))
+    page.on("request", lambda request: request.url.startswith(("file:", "blob:")) or elsewhere.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.goto(f"{static_site.as_uri()}/index.html")
@@ -141,6 +142,26 @@ def test_it_opens_with_the_first_screen_and_the_adapters_follow_its_slider(site:
     assert site.url.endswith("?view=workbench")
     site.get_by_role("button", name="less").click()
     expect(site.locator("#results")).to_be_hidden()
+
+
+@NEEDS_JAX
+def test_race_trains_in_the_page_and_stops_with_what_it_has(site: Page, static_site: Path) -> None:
+    home(site, static_site)
+    site.locator("#live-task").select_option("addition")
+    site.get_by_role("button", name="remove PiSSA").click()
+    site.locator("#race-button").click()
+    status, figures = site.locator("#status"), site.locator("#adapter-figure figure")
+    expect(status).to_contain_text("step 5 of 60", timeout=240_000)
+    expect(figures).to_have_count(3)
+    expect(figures.nth(2)).to_have_accessible_name(re.compile("^OLoRA, after step 5: rank 8, ΔW has norm "))
+    expect(site.locator("#verdict")).to_contain_text("Step 5: ")
+    assert all(len(curve) == 2 for curve in drawn(site, "accuracy"))
+    site.locator("#race-button").click()
+    expect(site.locator("#race-button")).to_have_text("▶ Continue")
+    site.locator("#scrubber input").press("Home")
+    expect(figures.nth(2)).to_have_accessible_name(re.compile("before the first step"))
+    site.get_by_role("button", name="Stop the race").click()
+    expect(status).to_contain_text("stopped", timeout=60_000)
 
 
 def numbers(packed: str) -> list[float | None]:

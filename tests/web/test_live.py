@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.needs import NEEDS_JAX
 
 import olora_viz as ov
 from olora_viz.measures.factors import Picture
@@ -16,9 +17,7 @@ from olora_viz.web.site.live_data import live_data
 
 ROOT = Path(__file__).parents[2]
 NODE = shutil.which("node")
-pytestmark = pytest.mark.skipif(
-    NODE is None or not live_script.IN_CLONE.is_dir(), reason="needs Node, and the library by npm ci"
-)
+pytestmark = NEEDS_JAX
 
 LONG = ov.RaceConfig(lanes=(ov.Lane("olora"),), steps=60, factors_every=5)
 MIXED = ov.RaceConfig(

@@ -12,12 +12,12 @@ from markupsafe import Markup
 
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures.live.bundle import pack
-from olora_viz.initializers import label_of
+from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons import LESSONS, Lesson
 from olora_viz.learn.lessons.lesson import Guide
 from olora_viz.learn.terms import with_terms
-from olora_viz.machine.tables import folded
+from olora_viz.machine.tables import folded, one_line
 from olora_viz.machine.wording import and_, compact, counted, seconds
 from olora_viz.studies.contest import seed_groups
 from olora_viz.views.html import mark, status
@@ -31,6 +31,7 @@ from olora_viz.web.parts.export import EXPORTS
 from olora_viz.web.parts.guide import strip
 from olora_viz.web.race.controls import SCRUB
 from olora_viz.web.race.inside import INSIDE_HEADING
+from olora_viz.web.site.live_data import LIVE_TASKS
 from olora_viz.web.site.page import (
     FIRST,
     SITE_TITLE,
@@ -86,7 +87,7 @@ def _guides(recording: str) -> Markup:
     return Markup('<div id="lesson-card">{}</div>').format(Markup("").join(strips))
 
 
-def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
+def race_page(name: str, record: RaceRecord, titles: Mapping[str, str], *, is_live: bool = False) -> Page:
     """Return the page of a finished race, without the controls of one that runs.
 
     The site's first page has both layouts of the playground's, see ``race/view.js``; the others have all cards.
@@ -94,6 +95,7 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
     Args:
         name: the last part of its address.
         titles: of all races and studies, by path.
+        is_live: whether the first page also trains where it is read, for which the site has a script.
     """
     config, path = record.config, race_path(name)
     view = race_view(record, run=RUN)
@@ -103,11 +105,12 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
     place = {key: Markup('<div id="{}">{}</div>').format(key, text) for key, text in texts_of(view).items()}
     bet = card(Markup('<div id="bet-ask" hidden></div>') + place["bet-score"], "bet-card") if view.bet else ""
     files = downloads(name, record)
+    sentence = _sentence(record, is_live=is_live) if name == FIRST else ""
     side_by_side = columns(
-        ("side left", (_sentence(record) if name == FIRST else "") + _workbench(card(contents(titles, path)))),
+        ("side left", sentence + _workbench(card(contents(titles, path)))),
         ("middle", _race_charts(record, view, figures)),
         ("side right race-only", _race_words(place, files, path)),
-        ("after race-only", _inside_card(record) + card(LIVE)),
+        ("after race-only", _inside_card(record) + card(LIVE_HERE if is_live and name == FIRST else LIVE)),
     )
     body = Markup(
         '<div class="column">{}<div class="column top">{}</div>{}<div class="column below">{}</div>'
@@ -139,8 +142,8 @@ def _race_top(record: RaceRecord, title: str, verdict: Markup) -> Markup:
     ).format(title, line, verdict)
 
 
-def _sentence(record: RaceRecord) -> Markup:
-    """Return the set-up of a race as the sentence that it is on the first screen."""
+def _sentence(record: RaceRecord, *, is_live: bool) -> Markup:
+    """Return the set-up of a race as the sentence that it is on the first screen, to change where it is live."""
     config, groups = record.config, seed_groups(record.config.lanes)
     chip = Markup('<span class="chip">{} {}</span>')
     starts = Markup("").join(
@@ -150,12 +153,41 @@ def _sentence(record: RaceRecord) -> Markup:
         and_([compact(value) for value in dict.fromkeys(values)])
         for values in zip(*((lane.lr, lane.r) for lane in config.lanes), strict=True)
     )
+    tasks = Markup("").join(
+        Markup('<option value="{}"{}>{}</option>').format(name, Markup(" selected") * (name == config.task), name)
+        for name in LIVE_TASKS
+    )
+    task = Markup('<select id="live-task" aria-label="Task">{}</select>').format(tasks) if is_live else config.task
     return Markup(
         '<p class="in-sentence">Teach <b>{}</b> to finish <b>{}</b> starting from</p>'
         '<div class="lane-line"><span class="chips">{}</span>'
-        '<span class="of-all">rate <b>{}</b></span><span class="of-all">rank <b>{}</b></span></div>'
+        '<span class="of-all">rate <b>{}</b></span><span class="of-all">rank <b>{}</b></span></div>{}'
         '<div id="view"><button type="button" class="as-link" id="view-button">more</button></div>'
-    ).format(config.model, config.task, starts, rates, ranks)
+    ).format(config.model, task, starts, rates, ranks, _offer(record) if is_live else "")
+
+
+def _offer(record: RaceRecord) -> Markup:
+    """Return the place of the race that is trained where it is read, and what its script says of it."""
+    config = record.config
+    lanes = [seed_group.lane for seed_group in seed_groups(config.lanes)]
+    inits = [name for name in INITIALIZERS if name in LIVE_STARTS]
+    starts = {
+        name: {"label": label_of(name), "short": INITIALIZERS[name].short, "summary": INITIALIZERS[name].summary}
+        for name in inits
+    }
+    offer = {
+        "task": config.task, "steps": config.steps, "every": config.eval_every, "starts": starts,
+        "rows": [{"init": each.init, "r": str(each.r), "alpha": "", "lr": compact(each.lr)} for each in lanes],
+        "layers": {layer: layer_words(layer) for layer in (record.inside.ends if record.inside else ())},
+    }  # fmt: skip
+    text = Markup(one_line(offer).replace("<", "\\u003c"))  # noqa: S704
+    return Markup('<div id="live" hidden></div><script type="application/json" id="live-offer">{}</script>').format(
+        text
+    )
+
+
+LIVE_STARTS = ("lora", "olora", "pissa", "milora", "random_orthonormal")
+"""The starts that ``live/starts.js`` computes."""
 
 
 def _race_charts(record: RaceRecord, view: RaceView, figures: Mapping[str, Any]) -> Markup:
@@ -207,6 +239,12 @@ def _inside_card(record: RaceRecord) -> Markup:
     head = Markup('<div class="head">{}{}</div>').format(INSIDE_HEADING, choice)
     return card(head + Markup('<div id="adapter-figure"><div class="inside"></div></div>'), "inside-card")
 
+
+LIVE_HERE = Markup(
+    '<p class="hint">Recorded, until you press <b>Race</b>: then your own machine trains this small model, here, '
+    "and nothing is sent anywhere. With your own model and data, install it: <code>pip install -r requirements.txt"
+    "</code>, then <code>python app.py</code>.</p>"
+)
 
 TAKEN_FORMS = ("csv", "code", "peft")
 """The files of a race that its page offers, keys of `EXPORTS`."""

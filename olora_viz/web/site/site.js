@@ -17,6 +17,7 @@ import { mount as mountAdapters } from "../../figures/live/adapter.js";
 import { mount } from "../../figures/live/figure.js";
 import { play, playing } from "../parts/guide.js";
 import { finish, mark, watchAnswers } from "../progress.js";
+import { live } from "./live/page.js";
 
 const own = /** @type {HTMLScriptElement} */ (document.currentScript);
 const plotly = new URL("plotly.min.js", own.src).href;
@@ -76,10 +77,10 @@ const show = (at) => {
   if (seen) inside?.show({ ...seen, lanes: Object.values(seen.lanes) });
 };
 
-const last = given.frames.at(-1)?.at ?? 0;
+let last = given.frames.at(-1)?.at ?? 0;
 if (scrub && last) {
   show(last);
-  const props = { value: { run: "", steps: last, at: last, seconds: 0 } };
+  const props = { value: { run: "", steps: last, total: last, at: last, seconds: 0 } };
   /** @type {() => void} */
   let changed = () => {};
   scrubber(
@@ -94,6 +95,24 @@ if (scrub && last) {
     },
   );
   layer?.addEventListener("change", () => show(props.value.at));
+  const offer = document.getElementById("live-offer")?.textContent;
+  const like = given.frames[0].figures?.accuracy;
+  if (offer && like)
+    live({
+      offer: JSON.parse(offer),
+      assets: new URL(".", own.src).href,
+      like,
+      show(frames, total) {
+        const { run, at } = props.value;
+        const follows = run !== "live" || at === last || frames.length === 1;
+        given.frames = frames;
+        last = frames[frames.length - 1].at;
+        const shown = follows ? last : at;
+        props.value = { run: "live", steps: last, total, at: shown, seconds: 0 };
+        show(shown);
+        changed();
+      },
+    });
 }
 
 for (const label of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".ranks"))) {

@@ -28,6 +28,8 @@ from olora_viz.views.spectrum import Lab
 from olora_viz.web import handout
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.site import pages, race
+from olora_viz.web.site.live_data import live_data
+from olora_viz.web.site.live_script import live_script
 from olora_viz.web.site.page import SITE_TITLE, Page, numbers, race_path
 
 WEB = Path(__file__).parents[1]
@@ -77,7 +79,7 @@ def write_site(
         progress: called with the share that is done, and what is being done.
 
     Returns:
-        The numbers of pages and bytes, and whether the documentation is among them.
+        The numbers of pages and bytes, whether the documentation is among them, and whether the first page trains.
 
     Raises:
         ValueError: the folder is not empty, or a race or a study has not finished or cannot be read.
@@ -88,10 +90,11 @@ def write_site(
     known = [(_named(study, studies), _judged(study)) for study in studies]
     with reporting(progress) as report:
         report(0.0, "drawing the races")
+        trains = live_script()
         raced = [*GALLERY.items(), *((name, race.without_paths(record)) for name, record in own)]
         titles = {race_path(name): race.title_of(record, name) for name, record in raced}
         titles |= {f"studies/{name}.html": pages.title_of_study(verdicts, name) for name, verdicts in known}
-        own_pages = [race.race_page(name, record, titles) for name, record in raced]
+        own_pages = [race.race_page(name, record, titles, is_live=bool(trains)) for name, record in raced]
         own_pages += [pages.study_page(name, verdicts, titles) for name, verdicts in known]
         report(0.3, "decomposing the layers")
         spectra = pages.spectrum_pages(Lab(), Limits())
@@ -100,6 +103,9 @@ def write_site(
         every = [*own_pages, *lessons, pages.claims_page(), *spectra]
         with atomic_folder(folder) as partial:
             write_assets(partial / ASSETS)
+            if trains:
+                write_text(partial / ASSETS / "live.js", trains)
+                write_text(partial / ASSETS / "live-data.js", f"globalThis.oloraLiveData = {live_data()};\n")
             for page in every:
                 files = {page.path: html(page, docs=docs is not None), **page.files}
                 for path, text in files.items():
@@ -108,7 +114,8 @@ def write_site(
             if docs is not None:
                 report(0.6, "building the documentation")
                 build_documentation(docs, partial / "docs")
-    return {"pages": len(every), "bytes": folder_size(folder), "documentation": docs is not None}
+    built = {"documentation": docs is not None, "live": trains is not None}
+    return {"pages": len(every), "bytes": folder_size(folder), **built}
 
 
 def _named(folder: Path, folders: Sequence[Path]) -> str:
