@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from functools import lru_cache
-from pathlib import Path
 
 from olora_viz.machine.checks import expect, unknown
 from olora_viz.machine.tables import Catalogue
@@ -65,16 +63,7 @@ def load_task(name: str | os.PathLike[str], split_seed: int = 0) -> Task:
         folder, file = os.path.split(name)
         if not (folder or os.path.splitext(file)[1] or os.path.exists(name)):
             raise ValueError(f"{unknown('task', name, TASKS)} (or pass a .json, .jsonl or .csv file)")
-    if card is not None:
-        return deduplicated(card.load(split_seed))
-    path = Path(name).expanduser()
-    return _of_file(name, hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"", split_seed)
-
-
-@lru_cache(maxsize=4)
-def _of_file(name: str, _digest: bytes, split_seed: int) -> Task:
-    """Read the user's own file, or return the task as it was read before, while the file has the same content."""
-    return deduplicated(load_file(name, split_seed))
+    return deduplicated(card.load(split_seed) if card else load_file(name, split_seed))
 
 
 @lru_cache(maxsize=16)

@@ -83,7 +83,7 @@ FIRST_GUIDE = Guide(
     "Two minutes: what is this?",
     (
         GuideStep(
-            "Each curve is a small adapter, two matrices B and A, that learns to tell happy from sad. {lora} starts "
+            "Each curve is a small adapter that learns to tell happy from sad: two matrices, B and A. {lora} starts "
             "with B = 0; {olora} starts with the QR factors of a weight of the model, {pissa} with its largest "
             "singular values.",
             "Drag the slider below the chart to the far left.",
