@@ -63,7 +63,6 @@ def show(pages: Serve, options: argparse.Namespace) -> int:
 def site(write: Callable[..., dict[str, Any]], options: argparse.Namespace) -> int:
     """Write the static pages, and print where they are and how large."""
     from olora_viz.machine.memory import bytes_words
-    from olora_viz.web.site.live_script import WITHOUT_LIBRARY
 
     with progress_bar() as progress:
         written = write(options.out, options.runs, options.studies, progress=progress)
@@ -75,7 +74,7 @@ def site(write: Callable[..., dict[str, Any]], options: argparse.Namespace) -> i
     if not written["documentation"]:
         say("without the documentation, which a clone of the project with mkdocs (its extra docs) builds")
     if not written["live"]:
-        say(WITHOUT_LIBRARY)
+        say("without races in the browser, which need the library jax-js: run npm ci in a clone, then write it again")
     return 0
 
 

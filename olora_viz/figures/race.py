@@ -411,7 +411,6 @@ def accuracy_figure(
         level = {"x": [0, total or max([1, *at])], "y": [guess, guess], "line": dotted}
         common = {"type": "scatter", "mode": "lines", "name": held_out.guess_words, "hoverinfo": "skip"}
         data.insert(0, common | level)
-        unit += f"; flat: {held_out.guess_words}"
     bounds, height = (-0.02, 1.03), PLOT_HEIGHT["accuracy"]
     _, losses = _evaluations(steps, "eval_loss", curves.at_start(None))
     labels, crosses = curve_ends(
@@ -420,6 +419,11 @@ def accuracy_figure(
     )  # fmt: skip
     if guess is not None and at and at[-1] < (total or 0):
         labels = [label | {"bgcolor": "@card"} for label in labels]  # over the dotted line
+    if held_out and guess is not None:
+        labels.append({
+            "name": "guess", "text": held_out.guess_words, "x": 0, "y": guess, "xanchor": "left", "yanchor": "bottom",
+            "showarrow": False, "font": {"size": 11, "color": "@mute"},
+        })  # fmt: skip
     drawn = layout(
         MEASURES["eval_accuracy"].title,
         unit,

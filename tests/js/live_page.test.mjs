@@ -21,7 +21,13 @@ test("the chart has the points that each lane has, and a label at its last one",
     { step: 0, accuracy: [0, 0] },
     { step: 5, accuracy: [0.25, null] },
   ];
-  const of = { inits: ["lora", "olora"], names: ["LoRA", "OLoRA"], steps: 60, baseline: false };
+  const of = {
+    inits: ["lora", "olora"],
+    names: ["LoRA", "OLoRA"],
+    steps: 60,
+    baseline: false,
+    examples: 64,
+  };
   const { data, layout } = accuracyFigure(like, of, evaluated);
   assert.deepEqual(Object.keys(data), ["lora", "olora"]);
   assert.deepEqual([data.lora.x, data.lora.y, data.olora.x], ["0,5", "0,0.25", "0"]);

@@ -14,6 +14,7 @@ import olora_viz as ov
 from olora_viz.measures.factors import Picture
 from olora_viz.web.site import live_script
 from olora_viz.web.site.live_data import live_data
+from olora_viz.web.site.race import LIVE_STARTS
 
 ROOT = Path(__file__).parents[2]
 NODE = shutil.which("node")
@@ -30,6 +31,10 @@ MIXED = ov.RaceConfig(
 )  # fmt: skip
 BY_SEED = ov.RaceConfig(task="addition", lanes=tuple(ov.Lane("olora", 3e-3, r=16, seed=s) for s in (0, 2)), steps=6)
 RACES = {"long": LONG, "mixed": MIXED, "by seed": BY_SEED}
+
+
+def test_the_page_offers_the_starts_that_are_raced_here() -> None:
+    assert {lane.init for config in RACES.values() for lane in config.lanes} == set(LIVE_STARTS)
 
 
 def asked(config: ov.RaceConfig, **options: Any) -> dict[str, Any]:

@@ -13,8 +13,6 @@ LIBRARY = HERE / "jax.js"
 """The library's modules, joined by `keep_library` in an installed package."""
 IN_CLONE = Path(__file__).parents[3] / "node_modules" / "@jax-js" / "jax"
 """The library in a clone, where ``npm ci`` puts it."""
-WITHOUT_LIBRARY = "A race in the browser needs the library jax-js: run npm ci in the clone, then write the site again."
-"""Why there is no script."""
 
 _IMPORT = re.compile(r'^import (?:\{([^{}]*)\}|\* as (\w+)) from "([^"\n]+)";$', re.MULTILINE)
 _LATER = re.compile(r'await import\("[^"\n]+"\)')
@@ -36,7 +34,7 @@ const parts = {{}};
 def live_script() -> str | None:
     """Return the script that offers ``oloraLive.startRace`` in a page, and which its workers run too.
 
-    None if the library is not here, see `WITHOUT_LIBRARY`.
+    None if the library is not here.
     """
     library = LIBRARY.read_text("utf-8") if LIBRARY.is_file() else _library()
     return library and PROGRAM.format(modules=library + _joined(HERE / "program.js"))
@@ -50,7 +48,7 @@ def keep_library() -> None:
     """
     library = _library()
     if library is None:
-        raise ValueError(WITHOUT_LIBRARY)
+        raise ValueError("the library jax-js is not in the clone: run npm ci there")
     write_text(LIBRARY, f"// @ts-nocheck\n{library}")
 
 

@@ -63,16 +63,19 @@ export function verdict(names, accuracy, when) {
  * Return the packed chart of accuracies so far, like a recorded one.
  *
  * @param {{ data: Record<string, any>, layout: Record<string, string> }} like
- * @param {{ inits: string[], names: string[], steps: number, baseline: boolean }} of
+ * @param {{ inits: string[], names: string[], steps: number, baseline: boolean, examples: number }} of
  * @param {{ step: number, accuracy: (number | null)[] }[]} evaluated
  */
-export function accuracyFigure(like, { inits, names, steps, baseline }, evaluated) {
+export function accuracyFigure(like, { inits, names, steps, baseline, examples }, evaluated) {
   /** @type {Record<string, any>} */
   const data = baseline ? { base: like.data["0"] } : {};
-  const annotations = [];
+  const known = JSON.parse(like.layout.annotations ?? "[]");
+  const annotations = baseline
+    ? known.filter((/** @type {any} */ { name }) => name === "guess")
+    : [];
   for (const [k, init] of inits.entries()) {
-    const known = evaluated.filter(({ accuracy }) => accuracy[k] !== null);
-    const [x, y] = [known.map(({ step }) => step), known.map(({ accuracy }) => accuracy[k])];
+    const own = evaluated.filter(({ accuracy }) => accuracy[k] !== null);
+    const [x, y] = [own.map(({ step }) => step), own.map(({ accuracy }) => accuracy[k])];
     const color = `@${init}`;
     data[init] = {
       x: x.join(),
@@ -103,8 +106,7 @@ export function accuracyFigure(like, { inits, names, steps, baseline }, evaluate
     });
   }
   const { members, ...meta } = JSON.parse(like.layout.meta);
-  const flat = baseline ? "; flat: always the same answer" : "";
-  meta.unit = `64 held-out examples; one seed, on your machine${flat}`;
+  meta.unit = `${examples} held-out examples; one seed, on your machine`;
   meta.how = "Higher is better. Held-out examples are those that no lane trains on.";
   const xaxis = { ...JSON.parse(like.layout.xaxis), range: [0, 1.016 * steps] };
   const margin = { ...JSON.parse(like.layout.margin), r: 100 };
@@ -205,7 +207,8 @@ export function live({ offer, assets, like, show }) {
   function teller(lanes, asked) {
     const inits = lanes.map(({ init }) => init);
     const names = inits.map((init) => offer.starts[init]?.label ?? init);
-    const of = { inits, names, steps: offer.steps, baseline: asked === offer.task };
+    const examples = /** @type {any} */ (globalThis).oloraLiveData.tasks[asked].heldOut.length;
+    const of = { inits, names, steps: offer.steps, baseline: asked === offer.task, examples };
     /** @type {Frame[]} */
     const frames = [];
     /** @type {{ step: number, accuracy: (number | null)[] }[]} */
