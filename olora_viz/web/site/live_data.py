@@ -88,7 +88,7 @@ def _task(name: str, config: RaceConfig, data: RaceData) -> dict[str, Any]:
         "heldOut": list(map(_numbers, data.held_out)),
         "test": list(map(_numbers, data.test)),
         "orders": orders,
-        "width": max(len(e.ids) - 1 for batch in batches for e in batch),
+        "width": 4 * -(-max(len(e.ids) - 1 for batch in batches for e in batch) // 4),
         "supervised": max(sum(len(e.ids) - e.supervised_from for e in batch) for batch in batches),
     }
 

@@ -1,10 +1,11 @@
 // Lanes of one model: each has W − s B⁰A⁰, its own A and B, and the moments of its optimizer.
 
-import { jit, numpy as np, valueAndGrad } from "@jax-js/jax";
+import { jit, numpy as np, vjp } from "@jax-js/jax";
 
 import { laidOut, rowsOnDevice } from "./batches.js";
 import { makeModel } from "./model.js";
-import { atStart, clock, mapped, update } from "./optimizer.js";
+import { atStart, clock, update } from "./optimizer.js";
+import { packingOf } from "./packing.js";
 import { generator } from "./random.js";
 import { STARTS } from "./starts.js";
 import { matricesOf, onDevice, padded, paddedOnDevice, resized } from "./weights.js";
@@ -63,32 +64,51 @@ export function makeTrainer(data, task) {
       frozen[name] = paddedOnDevice(without(weights[name], start[name], spec.r, scale));
       theta[name] = factorsOnDevice(weights[name], start[name], spec.r);
     }
-    return { spec, scale, start, frozen, state: atStart(theta), done: 0 };
+    const state = atStart(passes(spec.r).packing.packed(theta));
+    return { spec, scale, start, frozen, state, done: 0 };
   };
 
-  /** @param {State["theta"]} theta @param {Lane["frozen"]} frozen @param {Tensor} scale @param {import("./model.js").Rows} rows @returns {Tensor} */
-  const meanLoss = (theta, frozen, scale, rows) => {
-    const { losses, logits } = model.tokenLosses({ theta, frozen, scale }, rows);
-    logits.dispose();
-    return losses.mul(rows.share).sum();
+  /**
+   * The compiled passes of lanes of one rank, for which the factors have one packing.
+   *
+   * @param {number} r
+   */
+  const compiled = (r) => {
+    const packing = packingOf(model.names.map((name) => [name, shapesOf(weights[name], r)]));
+    const step = jit(
+      /** @param {Lane["frozen"]} frozen @param {State} state @param {Tensor} scale @param {import("./model.js").Rows} rows @param {Tensor} clock */
+      (frozen, state, scale, { ids, pick, targets, share }, clock) => {
+        const theta = packing.unpacked(state.theta.map((x) => x.ref));
+        const [y, back] = vjp(
+          (/** @type {import("./types").Tree} */ theta) =>
+            model.hidden({ theta, frozen, scale }, ids, pick),
+          [theta],
+        );
+        const { loss, gradient } = model.lossAndGradient(y, targets, share);
+        const [all] = back(gradient);
+        return { loss, ...update(state, packing.packed(all), clock) };
+      },
+    );
+    const judge = jit(
+      /** @param {Lane["frozen"]} frozen @param {Tensor[]} theta @param {Tensor} scale @param {import("./model.js").Rows} rows */
+      (frozen, theta, scale, { ids, pick, targets, share }) => {
+        share.dispose();
+        const y = model.hidden({ theta: packing.unpacked(theta), frozen, scale }, ids, pick);
+        const best = np.argmax(model.logits(y.ref), -1);
+        return { losses: model.tokenLosses(y, targets), best };
+      },
+    );
+    return { packing, step, judge };
   };
-  const step = jit(
-    /** @param {Lane["frozen"]} frozen @param {State} state @param {Tensor} scale @param {import("./model.js").Rows} rows @param {Tensor} clock */
-    (frozen, state, scale, rows, clock) => {
-      const theta = mapped(state.theta, (x) => x.ref);
-      const [loss, gradient] = valueAndGrad(meanLoss)(theta, frozen, scale, rows);
-      const { next, norm } = update(state, gradient, clock);
-      return { next, loss, norm };
-    },
-  );
-  const judge = jit(
-    /** @param {Lane["frozen"]} frozen @param {State["theta"]} theta @param {Tensor} scale @param {import("./model.js").Rows} rows */
-    (frozen, theta, scale, rows) => {
-      rows.share.dispose();
-      const { losses, logits } = model.tokenLosses({ frozen, theta, scale }, rows);
-      return { losses, best: np.argmax(logits, -1) };
-    },
-  );
+  /** @type {Map<number, ReturnType<typeof compiled>>} */
+  const known = new Map();
+  /** @param {number} r */
+  const passes = (r) => {
+    const each = known.get(r) ?? compiled(r);
+    known.set(r, each);
+    return each;
+  };
+
   /** @param {Lane} lane */
   const read = ({ frozen, scale }) => ({
     frozen: Object.fromEntries(Object.entries(frozen).map(([name, W]) => [name, W.ref])),
@@ -101,7 +121,7 @@ export function makeTrainer(data, task) {
     const { frozen, scale } = read(lane);
     const rows = rowsOnDevice(laidOut(examples, size));
     const time = clock(++lane.done, lr, weightDecay);
-    const { next, loss, norm } = step(frozen, lane.state, scale, rows, time);
+    const { next, loss, norm } = passes(lane.spec.r).step(frozen, lane.state, scale, rows, time);
     lane.state = next;
     return { loss: (await loss.data())[0], gradNorm: (await norm.data())[0] };
   };
@@ -113,8 +133,8 @@ export function makeTrainer(data, task) {
       const part = examples.slice(at, at + size.rows);
       const laid = laidOut(part, size);
       const { frozen, scale } = read(lane);
-      const theta = mapped(lane.state.theta, (x) => x.ref);
-      const judged = judge(frozen, theta, scale, rowsOnDevice(laid));
+      const theta = lane.state.theta.map((x) => x.ref);
+      const judged = passes(lane.spec.r).judge(frozen, theta, scale, rowsOnDevice(laid));
       const [losses, best] = [await judged.losses.data(), await judged.best.data()];
       const wrong = new Set(laid.owner.filter((_, i) => best[i] !== laid.targets[i]));
       laid.owner.forEach((_, i) => (lost += losses[i]));
@@ -126,17 +146,15 @@ export function makeTrainer(data, task) {
 
   /** A and B as they are, of some layers. @param {Lane} lane @param {string[]} [names] @returns {Promise<FactorsByLayer>} */
   const now = async ({ state, spec: { r } }, names = model.names) => {
-    /** @type {FactorsByLayer} */
-    const factors = {};
-    for (const name of names) {
-      const { rows, columns } = weights[name];
-      const { A, B } = state.theta[name];
-      factors[name] = {
-        A: cut(await A.ref.data(), r, padded(columns), r, columns),
-        B: cut(await B.ref.data(), padded(rows), r, rows, r),
-      };
-    }
-    return factors;
+    const values = await Promise.all(state.theta.map((x) => x.ref.data()));
+    const { matrix } = passes(r).packing;
+    return Object.fromEntries(
+      names.map((name) => {
+        const { rows, columns } = weights[name];
+        const [A, B] = [matrix(name, "A", values), matrix(name, "B", values)];
+        return [name, { A: resized(A, r, columns).values, B: resized(B, rows, r).values }];
+      }),
+    );
   };
 
   return { weights, names: model.names, add, train, evaluate, now };
@@ -153,14 +171,12 @@ function without({ values, rows, columns }, { A, B }, r, s) {
   return { values: Float32Array.from(rest), rows, columns };
 }
 
-/** @param {Matrix} W of their shape @param {Factors} factors @param {number} r */
+/** The shapes of A and B, padded. @param {{ rows: number, columns: number }} W @param {number} r @returns {{ A: [number, number], B: [number, number] }} */
+const shapesOf = ({ rows, columns }, r) => ({ A: [r, padded(columns)], B: [padded(rows), r] });
+
+/** @param {Matrix} W @param {Factors} factors @param {number} r */
 function factorsOnDevice({ rows, columns }, { A, B }, r) {
   const wide = resized({ values: A, rows: r, columns }, r, padded(columns));
   const high = resized({ values: B, rows, columns: r }, padded(rows), r);
   return { A: onDevice(wide.values, r, wide.columns), B: onDevice(high.values, high.rows, r) };
-}
-
-/** @param {ArrayLike<number>} values @param {number} rows @param {number} columns @param {number} toRows @param {number} toColumns */
-function cut(values, rows, columns, toRows, toColumns) {
-  return resized({ values: Float32Array.from(values), rows, columns }, toRows, toColumns).values;
 }

@@ -113,9 +113,10 @@ export function triplets(matrix) {
 function factorized(matrix) {
   const isWide = matrix.rows < matrix.columns;
   const X = isWide ? rowsOf(matrix) : columnsOf(matrix);
-  const V = X.map((_, j) => new Float64Array(X.length).fill(1, j, j + 1));
-  orthogonalize(X, V);
-  const each = X.map((x, j) => {
+  const V = eigenvectors(X.map((x) => Float64Array.from(X, (y) => dot(x, y))));
+  const XV = V.map((v) => combined(X, v));
+  orthogonalize(XV, V); // what squaring X has cost in digits
+  const each = XV.map((x, j) => {
     const s = norm(x);
     const long = x.map((value) => (s ? value / s : 0));
     const [u, v] = isWide ? [V[j], long] : [long, V[j]];
@@ -124,6 +125,80 @@ function factorized(matrix) {
     return { s, u: u.map((value) => sign * value), v: v.map((value) => sign * value) };
   });
   return each.sort((a, b) => b.s - a.s);
+}
+
+/** The sum of c[i] X[i]. @param {Float64Array[]} X @param {Float64Array} c */
+function combined(X, c) {
+  const sum = new Float64Array(X[0].length);
+  for (const [i, x] of X.entries()) {
+    const share = c[i];
+    for (let y = 0; y < sum.length; y++) sum[y] += share * x[y];
+  }
+  return sum;
+}
+
+/**
+ * Return orthonormal eigenvectors of a symmetric matrix, which is used up: made tridiagonal by
+ * reflections, then diagonal by QR steps with Wilkinson's shift (Golub and Van Loan, 8.3).
+ *
+ * @param {Float64Array[]} S
+ */
+export function eigenvectors(S) {
+  const n = S.length;
+  /** @type {Float64Array[]} */
+  const normals = [];
+  const e = new Float64Array(n);
+  for (let k = 0; k < n - 1; k++) {
+    const v = new Float64Array(n);
+    for (let i = k + 1; i < n; i++) v[i] = S[k][i];
+    const size = norm(v);
+    e[k] = v[k + 1] > 0 ? -size : size;
+    v[k + 1] -= e[k];
+    const length = norm(v) || 1;
+    for (let i = k + 1; i < n; i++) v[i] /= length;
+    const w = Float64Array.from(S, (row, i) => (i > k ? 2 * dot(row, v) : 0));
+    const half = dot(w, v);
+    for (let i = k + 1; i < n; i++) w[i] -= half * v[i];
+    for (let i = k + 1; i < n; i++) {
+      const [row, a, b] = [S[i], v[i], w[i]];
+      for (let j = k + 1; j < n; j++) row[j] -= a * w[j] + b * v[j];
+    }
+    normals.push(v);
+  }
+  const d = Float64Array.from(S, (row, i) => row[i]);
+  const V = S.map((_, j) => {
+    const column = new Float64Array(n).fill(1, j, j + 1);
+    for (const v of [...normals].reverse()) {
+      const c = 2 * dot(v, column);
+      for (let i = 0; i < n; i++) column[i] -= c * v[i];
+    }
+    return column;
+  });
+  const isSmall = (/** @type {number} */ k) =>
+    Math.abs(e[k]) <= 1e-16 * (Math.abs(d[k]) + Math.abs(d[k + 1]));
+  for (let high = n - 1, left = 60 * n; high > 0 && left > 0; left--) {
+    if (isSmall(high - 1)) {
+      high--;
+      continue;
+    }
+    let low = high - 1;
+    while (low > 0 && !isSmall(low - 1)) low--;
+    const [gap, last] = [(d[high - 1] - d[high]) / 2, e[high - 1]];
+    const far = gap + (gap < 0 ? -1 : 1) * Math.hypot(gap, last);
+    let [x, z] = [d[low] - d[high] + (last * last) / far, e[low]];
+    for (let k = low; k < high; k++) {
+      const r = Math.hypot(x, z);
+      const [c, s] = r ? [x / r, z / r] : [1, 0];
+      if (k > low) e[k - 1] = r;
+      const [a, b, g] = [d[k], e[k], d[k + 1]];
+      d[k] = c * c * a + 2 * c * s * b + s * s * g;
+      d[k + 1] = s * s * a - 2 * c * s * b + c * c * g;
+      e[k] = c * s * (g - a) + (c * c - s * s) * b;
+      if (k < high - 1) [x, z, e[k + 1]] = [e[k], s * e[k + 1], c * e[k + 1]];
+      rotate(V[k], V[k + 1], c, -s);
+    }
+  }
+  return V;
 }
 
 /** Return the singular values of columns, the largest first; the columns are changed. @param {Float64Array[]} X */

@@ -115,17 +115,31 @@ export function makeModel(weights, shape, rows, width) {
     pick.dispose();
     return normed(x, "model.norm");
   };
+  /** The logits (n, V) of hidden states (n, d). @param {Tensor} y */
+  const logits = (y) => np.inner(y, embedding.ref);
   /**
-   * Return the loss of each picked token (n), nats, and the logits (n, V).
+   * Return the loss of each token (n), nats, of hidden states (n, d).
    *
-   * @param {Adapted} lane
-   * @param {Omit<Rows, "share">} batch
+   * @param {Tensor} y
+   * @param {Tensor} targets
    */
-  const tokenLosses = (lane, { ids, pick, targets }) => {
-    const y = hidden(lane, ids, pick);
+  const tokenLosses = (y, targets) => {
     const right = y.ref.mul(np.take(embedding.ref, targets, 0)).sum(-1);
-    const logits = np.inner(y, embedding.ref);
-    return { losses: nn.logsumexp(logits.ref, -1).sub(right), logits };
+    return nn.logsumexp(logits(y), -1).sub(right);
   };
-  return { names, tokenLosses };
+  /**
+   * Return the loss of a batch, and its gradient by the hidden states (n, d). The library's own
+   * gradient would compute the probabilities once for each of their d entries.
+   *
+   * @param {Tensor} y
+   * @param {Tensor} targets
+   * @param {Tensor} share
+   */
+  const lossAndGradient = (y, targets, share) => {
+    const probability = nn.softmax(logits(y.ref), -1).mul(share.ref.reshape([-1, 1]));
+    const right = np.take(embedding.ref, targets.ref, 0).mul(share.ref.reshape([-1, 1]));
+    const gradient = np.matmul(probability, embedding.ref).sub(right);
+    return { loss: tokenLosses(y, targets).mul(share).sum(), gradient };
+  };
+  return { names, hidden, logits, tokenLosses, lossAndGradient };
 }

@@ -34,7 +34,7 @@ export type Task = {
   test: Example[];
   /** By seed, the numbers of the training examples, batch after batch. */
   orders: number[][];
-  /** Tokens that a row has room for. */
+  /** Tokens that a row has room for: a multiple of 4, which WebAssembly multiplies at once. */
   width: number;
   /** Answer tokens that a batch has room for. */
   supervised: number;

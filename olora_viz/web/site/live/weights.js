@@ -18,23 +18,32 @@ export function layersOf({ num_hidden_layers }) {
   ]).flat();
 }
 
-/** Decode float16. @param {Uint8Array} bytes */
+/** Decode float16. @param {Uint8Array} bytes little-endian */
 export function fromHalf(bytes) {
-  const halves = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Float32Array.from({ length: bytes.length / 2 }, (_, i) => {
-    const half = halves.getUint16(2 * i, true);
-    const sign = half & 0x8000 ? -1 : 1;
+  const values = new Float32Array(bytes.length / 2);
+  for (let i = 0; i < values.length; i++) {
+    const half = bytes[2 * i] | (bytes[2 * i + 1] << 8);
     const exponent = (half >> 10) & 31;
     const fraction = half & 1023;
-    if (exponent === 31) return fraction ? NaN : sign * Infinity;
-    if (exponent === 0) return sign * fraction * 2 ** -24;
-    return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-  });
+    let size = fraction * 2 ** -24;
+    if (exponent === 31) size = fraction ? NaN : Infinity;
+    else if (exponent) size = (1 + fraction / 1024) * 2 ** (exponent - 15);
+    values[i] = half & 0x8000 ? -size : size;
+  }
+  return values;
+}
+
+/** @param {string} text in base64 */
+function bytesOf(text) {
+  const characters = atob(text);
+  const bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+  return bytes;
 }
 
 /** The weights by name; a vector is a row. @param {Pick<Data, "weights" | "entries">} data @returns {Record<string, Matrix>} */
 export function matricesOf({ weights, entries }) {
-  const flat = fromHalf(Uint8Array.from(atob(weights), (c) => c.charCodeAt(0)));
+  const flat = fromHalf(bytesOf(weights));
   let at = 0;
   return Object.fromEntries(
     entries.map(([name, shape]) => {
