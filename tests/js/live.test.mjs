@@ -113,8 +113,9 @@ const reply = () => ({ loss: 1, gradNorm: 1, evalLoss: 1, evalAccuracy: 0 });
  * @param {object} change of what is asked
  * @param {(message: Heard, running: ReturnType<typeof startRace>) => void} [then]
  * @param {(question: Question, host: Host) => any} [answer]
+ * @param {(host: Host) => void} [keep]
  */
-function counted(change, then = () => {}, answer = () => ({ answer: reply() })) {
+function counted(change, then = () => {}, answer = () => ({ answer: reply() }), keep = undefined) {
   /** @type {Host[]} */
   const hosts = [];
   /** @type {(Question & { host: number })[]} */
@@ -145,21 +146,22 @@ function counted(change, then = () => {}, answer = () => ({ answer: reply() })) 
         if (message.kind === "done" || message.kind === "error")
           resolve({ messages, questions, hosts, last: message });
       },
-      { newHost, cores: 2 },
+      { newHost, keep, cores: 2 },
     );
   });
 }
 
-test("no more workers than cores, and all lanes make a step before any makes the next", async () => {
-  const { messages, questions, hosts } = await counted({});
-  assert.equal(hosts.length, 2);
+test("at most one worker more than cores, and all lanes make a step before any makes the next", async () => {
+  const { messages, questions, hosts } = await counted({ lanes: [lane, lane, lane, lane] });
+  assert.equal(hosts.length, 3);
   const trained = questions.filter((/** @type {any} */ { ask }) => ask === "train");
   assert.deepEqual(
     trained.map((/** @type {any} */ each) => [each.lane, each.host]),
     [0, 1, 2].flatMap(() => [
       [0, 0],
       [1, 1],
-      [2, 0],
+      [2, 2],
+      [3, 0],
     ]),
   );
   const steps = messages.filter((/** @type {Heard} */ { kind }) => kind === "step");
@@ -169,6 +171,30 @@ test("no more workers than cores, and all lanes make a step before any makes the
       [1, false],
       [2, true],
       [3, true],
+    ],
+  );
+});
+
+test("workers that have answered everything are kept for the next race, others are not", async () => {
+  /** @type {Host[]} */
+  const kept = [];
+  const keep = (/** @type {Host} */ host) => kept.push(host);
+  const { hosts } = await counted({}, undefined, undefined, keep);
+  assert.deepEqual(kept, hosts);
+  assert.ok(kept.every(({ onmessage }) => onmessage === null));
+  kept.length = 0;
+  await counted({}, undefined, () => ({ error: "no" }), keep);
+  assert.deepEqual(kept, []);
+});
+
+test("each worker computes the start in its share of the layers, once for lanes that share it", async () => {
+  const { questions } = await counted({ lanes: [lane, { ...lane, lr: 1e-4 }] });
+  const asked = questions.filter((/** @type {any} */ { ask }) => ask === "start");
+  assert.deepEqual(
+    asked.map((/** @type {any} */ { host, share, of }) => [host, share, of]),
+    [
+      [0, 0, 2],
+      [1, 1, 2],
     ],
   );
 });

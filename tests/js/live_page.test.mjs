@@ -1,11 +1,61 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { accuracyFigure, verdict } from "../../olora_viz/web/site/live/page.js";
+import { lanesOf } from "../../olora_viz/web/site/live/page.js";
+import { accuracyFigure, answersCard, verdict } from "../../olora_viz/web/site/live/told.js";
+
+/** @param {number} seeds */
+const groupsOf = (seeds) =>
+  [
+    ["lora", "LoRA"],
+    ["olora", "OLoRA"],
+    ["pissa", "PiSSA"],
+  ].map(([init, name], i) => ({
+    ...{ init, name },
+    lanes: Array.from({ length: seeds }, (_, seed) => i * seeds + seed),
+  }));
 
 test("the verdict names the best lane first and says who diverged", () => {
-  const words = verdict(["LoRA", "OLoRA", "PiSSA"], [0.5, 0.97, null], "Step 5");
-  assert.match(words, /Step 5: OLoRA 97%, LoRA 50%, PiSSA diverged right/);
+  const words = verdict(groupsOf(1), [0.5, 0.97, null], "Step 5");
+  assert.match(words, /Step 5: OLoRA 97%, LoRA 50% right; PiSSA diverged\..*One seed/);
+  const lost = verdict(groupsOf(1), [null, null, null], "Step 5");
+  assert.match(lost, /Step 5: LoRA, OLoRA, PiSSA diverged\./);
+});
+
+test("of several seeds the verdict has the means and the ranges", () => {
+  const words = verdict(groupsOf(2), [0.5, 0.6, 0.9, 0.9, 0.7, null], "Step 5");
+  assert.match(words, /OLoRA 90%, PiSSA 70%, LoRA 55% right/);
+  assert.match(words, /2 seeds, .*: OLoRA 90%, LoRA 50% to 60%\./);
+});
+
+test("answers are right or wrong where the right one is known, and text is no markup", () => {
+  const decode = (/** @type {number[]} */ tokens) => tokens.map((t) => ["<b>", "yes"][t]).join("");
+  const asked = [
+    { prompt: "own <i>", right: [] },
+    { prompt: "q", right: [1] },
+  ];
+  const card = answersCard(
+    { groups: groupsOf(2).slice(0, 1), asked, decode },
+    [[0], [0]],
+    [
+      [[1], [1]],
+      [[0], [0]],
+    ],
+    "step 5",
+  );
+  assert.ok(!card.includes("<b><") && !card.includes("<i>"));
+  assert.match(card, /own &#60;i&#62;/);
+  assert.match(card, /yes <span role="img" title="right".* 1 of 2/);
+  assert.match(card, /&#60;b&#62; <span role="img" title="wrong"/);
+});
+
+test("each start has a lane for each seed", () => {
+  const lanes = lanesOf([{ init: "olora", r: "8", lr: "1e-3", alpha: "16" }], 2);
+  const lane = { init: "olora", r: 8, lr: 1e-3, alpha: 16 };
+  assert.deepEqual(lanes, [
+    { ...lane, seed: 0 },
+    { ...lane, seed: 1 },
+  ]);
 });
 
 test("the chart has the points that each lane has, and a label at its last one", () => {
@@ -18,16 +68,10 @@ test("the chart has the points that each lane has, and a label at its last one",
     },
   };
   const evaluated = [
-    { step: 0, accuracy: [0, 0] },
-    { step: 5, accuracy: [0.25, null] },
+    { step: 0, values: [0, 0] },
+    { step: 5, values: [0.25, null] },
   ];
-  const of = {
-    inits: ["lora", "olora"],
-    names: ["LoRA", "OLoRA"],
-    steps: 60,
-    baseline: false,
-    examples: 64,
-  };
+  const of = { groups: groupsOf(1).slice(0, 2), steps: 60, baseline: false, examples: 64 };
   const { data, layout } = accuracyFigure(like, of, evaluated);
   assert.deepEqual(Object.keys(data), ["lora", "olora"]);
   assert.deepEqual([data.lora.x, data.lora.y, data.olora.x], ["0,5", "0,0.25", "0"]);

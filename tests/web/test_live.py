@@ -1,17 +1,25 @@
 """Races in the browser, run by Node: they are those of Python, lane for lane and step for step."""
 
+import base64
+import io
 import json
+import random
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from support.needs import NEEDS_JAX
 
 import olora_viz as ov
+from olora_viz.background.race import FINAL_ANSWERS
 from olora_viz.measures.factors import Picture
+from olora_viz.tasks.built_in import stories
+from olora_viz.tasks.encoding import encode
 from olora_viz.web.site import live_script
 from olora_viz.web.site.live_data import live_data
 from olora_viz.web.site.race import LIVE_STARTS
@@ -51,10 +59,14 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
     """What pages hear of the races, of one lane alone, and of a race that has rested."""
     assert NODE
     folder = tmp_path_factory.mktemp("live")
+    data = json.loads(live_data())
     alone = ov.RaceConfig(task=MIXED.task, lanes=MIXED.lanes[1:2], steps=MIXED.steps)
     races = {name: asked(config, cores=1) for name, config in RACES.items()}
+    task = data["tasks"][MIXED.task]
+    held_out = [task["heldOut"][i] for i in task["asked"]]
+    races["mixed"]["prompts"] = [tokens[:start] for start, *tokens in held_out]
     races |= {"alone": asked(alone, cores=1), "rested": asked(BY_SEED, rest=3, cores=2)}
-    (folder / "asked.json").write_text(f'{{"data":{live_data()},"races":{json.dumps(list(races.values()))}}}')
+    (folder / "asked.json").write_text(json.dumps({"data": data, "races": list(races.values())}))
     script = ROOT / "tests" / "js" / "live_race.mjs"
     subprocess.run([NODE, script, folder / "asked.json", folder / "heard.json"], check=True, timeout=500)
     return dict(zip(races, json.loads((folder / "heard.json").read_text()), strict=True))
@@ -100,6 +112,67 @@ def test_starts_are_python_s(name: str, heard: dict[str, list[dict[str, Any]]]) 
             for side in ("A", "B"):
                 matrix = getattr(start, side)
                 np.testing.assert_allclose(theirs["start"][layer][side], matrix.flatten(), atol=1e-4, rtol=0)
+
+
+def test_answers_are_python_s(heard: dict[str, list[dict[str, Any]]]) -> None:
+    _, tokenizer = ov.load_model("glassllm")
+    racing = ov.race(MIXED)
+    list(racing)
+
+    ours = racing.answers(FINAL_ANSWERS)
+    assert any(answer.base != answer.lanes[1] for answer in ours)
+    ready = next(message for message in heard["mixed"] if message["kind"] == "ready")
+    each = [ready["answers"], *steps(heard["mixed"])[-1]["answers"]]
+    for said, texts in zip(each, zip(*((answer.base, *answer.lanes) for answer in ours), strict=True), strict=True):
+        for tokens, text in zip(said, texts, strict=True):
+            # Python goes on to the end of the word
+            assert text.startswith(tokenizer.decode(tokens).partition("\n")[0].strip()[: len(text)])
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_an_adapter_taken_from_the_page_has_its_loss_in_peft(
+    name: str, heard: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    peft = pytest.importorskip("peft")
+    held_out = json.loads(live_data([RACES[name].task]))["tasks"][RACES[name].task]["heldOut"]
+    *_, last, done = heard[name]
+    for k, lane in enumerate(done["lanes"]):
+        folder = tmp_path / str(k)
+        zipfile.ZipFile(io.BytesIO(base64.b64decode(lane["adapter"]))).extractall(folder)
+        model, _ = ov.load_model("glassllm", device="cpu")
+        theirs = peft.PeftModel.from_pretrained(model, str(folder)).eval()
+        lost, tokens = 0.0, 0
+        for start, *ids in held_out:
+            with torch.no_grad():
+                logits = theirs(input_ids=torch.tensor([ids])).logits[0, start - 1 : -1]
+            lost += torch.nn.functional.cross_entropy(logits, torch.tensor(ids[start:]), reduction="sum").item()
+            tokens += len(ids) - start
+        assert lost / tokens == pytest.approx(last["evalLoss"][k], abs=1e-4)
+
+
+def test_tokens_are_python_s(tmp_path: Path) -> None:
+    assert NODE
+    _, tokenizer = ov.load_model("glassllm")
+    rng = random.Random(0)
+    signs = "abcdefgh ABC  .,!?'\n\t0123456789-éü\u0301▁中😀"
+    texts = stories(rng, 700) + ["".join(rng.choices(signs, k=rng.randrange(40))) for _ in range(600)]
+    texts += ["", "<eos> in a text", "the  end ", "a<pad>b"]
+    task = ov.load_task("addition")
+    encoding = encode(task.train, tokenizer, context=2048, ends=True)
+    given = {
+        "data": json.loads(live_data([])),
+        "texts": texts,
+        "pairs": [(each.prompt, each.answer) for each in encoding.examples],
+    }
+    (tmp_path / "asked.json").write_text(json.dumps(given))
+    script = ROOT / "tests" / "js" / "live_tokens.mjs"
+    subprocess.run([NODE, script, tmp_path / "asked.json", tmp_path / "told.json"], check=True, timeout=120)
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["encoded"] == [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+    assert told["decoded"] == [
+        tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False) for ids in told["encoded"]
+    ]
+    assert told["examples"] == [[each.supervised_from, *each.ids] for each in encoding.kept]
 
 
 def test_a_lane_beside_others_is_itself_alone_to_the_last_bit(heard: dict[str, list[dict[str, Any]]]) -> None:

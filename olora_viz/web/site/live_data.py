@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
+from olora_viz.background.race import FINAL_ANSWERS
+from olora_viz.lanes.generation import covering
 from olora_viz.machine.tables import one_line
 from olora_viz.measures.factors import pictured_layers
 from olora_viz.models import load_model
@@ -49,12 +53,25 @@ def live_data(tasks: Sequence[str] = LIVE_TASKS) -> str:
         "batchSize": RaceConfig.batch_size,
         "mostSteps": MOST_STEPS,
         "pictured": pictured_layers([name for name, each in model.named_modules() if _is_adapted(name, each)]),
+        "tokenizer": _tokenizer(tokenizer),
         "tasks": {},
     }
     for name in tasks:
         config = RaceConfig(model=MODEL, task=name, device="cpu")
         data["tasks"][name] = _task(name, config, RaceData(config, task_of(config), model, tokenizer, cache))
     return one_line(data)
+
+
+def _tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Return the byte-pair encoding of a tokenizer, see ``live/tokenizer.js``."""
+    read = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary = read["model"]["vocab"]
+    return {
+        "tokens": sorted(vocabulary, key=vocabulary.__getitem__),
+        "merges": [" ".join(pair) for pair in read["model"]["merges"]],
+        "special": [each["content"] for each in read["added_tokens"]],
+        "end": tokenizer.eos_token_id,
+    }
 
 
 def _halves(weights: Iterable[torch.Tensor]) -> bytes:
@@ -77,7 +94,7 @@ def _task(name: str, config: RaceConfig, data: RaceData) -> dict[str, Any]:
         [at for step in range(MOST_STEPS) for at in batch_indices(len(train), size, seed, step)]
         for seed in range(SEEDS)
     ]
-    read = [[train[at] for at in order] for order in orders] + [data.held_out, data.test]
+    read = [[train[at] for at in order] for order in orders] + [data.held_out]
     batches = [each[at : at + size] for each in read for at in range(0, len(each), size)]
     return {
         "name": name,
@@ -86,7 +103,7 @@ def _task(name: str, config: RaceConfig, data: RaceData) -> dict[str, Any]:
         "answer": card.answer,
         "train": list(map(_numbers, train)),
         "heldOut": list(map(_numbers, data.held_out)),
-        "test": list(map(_numbers, data.test)),
+        "asked": [data.held_out.index(example) for example in covering(data.held_out, FINAL_ANSWERS)],
         "orders": orders,
         "width": 4 * -(-max(len(e.ids) - 1 for batch in batches for e in batch) // 4),
         "supervised": max(sum(len(e.ids) - e.supervised_from for e in batch) for batch in batches),

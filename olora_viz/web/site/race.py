@@ -138,7 +138,8 @@ def _race_top(record: RaceRecord, title: str, verdict: Markup) -> Markup:
         f"{last.step} steps in {seconds(last.seconds)}{f' on {record.device}' if record.device else ''}",
     )  # fmt: skip
     return Markup(
-        '<h2 class="page-title">{}</h2><div id="status">{}</div><div class="card" id="verdict-card">{}</div>'
+        '<h2 class="page-title">{}</h2><div id="status">{}</div>'
+        '<div class="card" id="verdict-card">{}<p id="live-take"></p></div>'
     ).format(title, line, verdict)
 
 
@@ -157,6 +158,7 @@ def _sentence(record: RaceRecord, *, is_live: bool) -> Markup:
         Markup('<option value="{}"{}>{}</option>').format(name, Markup(" selected") * (name == config.task), name)
         for name in LIVE_TASKS
     )
+    tasks += Markup('<option value="own">rows of your own</option>')
     task = Markup('<select id="live-task" aria-label="Task">{}</select>').format(tasks) if is_live else config.task
     return Markup(
         '<p class="in-sentence">Teach <b>{}</b> to finish <b>{}</b> starting from</p>'
@@ -176,15 +178,25 @@ def _offer(record: RaceRecord) -> Markup:
         for name in inits
     }
     offer = {
-        "task": config.task, "steps": config.steps, "every": config.eval_every, "starts": starts,
+        "task": config.task, "every": config.eval_every, "starts": starts,
         "rows": [{"init": each.init, "r": str(each.r), "alpha": "", "lr": compact(each.lr)} for each in lanes],
         "layers": {layer: layer_words(layer) for layer in (record.inside.ends if record.inside else ())},
     }  # fmt: skip
     text = Markup(one_line(offer).replace("<", "\\u003c"))  # noqa: S704
-    return Markup('<div id="live" hidden></div><script type="application/json" id="live-offer">{}</script>').format(
-        text
+    return Markup('<div id="live" hidden></div>{}<script type="application/json" id="live-offer">{}</script>').format(
+        _workbench(LIVE_SETTINGS), text
     )
 
+
+LIVE_SETTINGS = Markup(
+    '<div class="live-settings"><label>steps <select id="live-steps"><option>30</option><option selected>60</option>'
+    "<option>120</option></select></label>"
+    '<label>seeds <select id="live-seeds"><option>1</option><option>2</option><option>3</option></select></label>'
+    '<label>your own prompt <input id="live-prompt" maxlength="200" autocomplete="off"></label>'
+    "<label hidden>your rows: a prompt and an answer each, as CSV or JSON; they stay in this page"
+    '<textarea id="live-rows" rows="6" placeholder="prompt,answer&#10;3 and 4 make,7"></textarea></label></div>'
+)
+"""What else a race that is trained where it is read may be asked for."""
 
 LIVE_STARTS = ("lora", "olora", "pissa", "milora", "random_orthonormal")
 """The starts that ``live/starts.js`` computes."""

@@ -96,19 +96,20 @@ if (scrub && last) {
   );
   layer?.addEventListener("change", () => show(props.value.at));
   const offer = document.getElementById("live-offer")?.textContent;
-  const like = given.frames[0].figures?.accuracy;
-  if (offer && like)
+  const recorded = given.frames;
+  if (offer)
     live({
       offer: JSON.parse(offer),
       assets: new URL(".", own.src).href,
-      like,
-      show(frames, total) {
+      like: recorded[0].figures ?? {},
+      show(others, steps) {
         const { run, at } = props.value;
+        const [frames, total] = [others ?? recorded, others ? steps : recorded.length - 1];
         const follows = run !== "live" || at === last || frames.length === 1;
         given.frames = frames;
         last = frames[frames.length - 1].at;
         const shown = follows ? last : at;
-        props.value = { run: "live", steps: last, total, at: shown, seconds: 0 };
+        props.value = { run: others ? "live" : "", steps: last, total, at: shown, seconds: 0 };
         show(shown);
         changed();
       },

@@ -41,6 +41,11 @@ export function connected(newHost) {
         waiting.push({ resolve, reject });
         host.postMessage(question);
       }),
+    /** Hand the worker on, once it has answered everything. */
+    leave: () => {
+      host.onmessage = host.onerror = null;
+      return host;
+    },
     end: () => {
       host.terminate();
       fail("The race was stopped.");

@@ -8,9 +8,8 @@ import { atStart, clock, update } from "./optimizer.js";
 import { packingOf } from "./packing.js";
 import { generator } from "./random.js";
 import { STARTS } from "./starts.js";
-import { matricesOf, onDevice, padded, paddedOnDevice, resized } from "./weights.js";
+import { onDevice, padded, paddedOnDevice, resized } from "./weights.js";
 
-/** @typedef {import("./types").Data} Data */
 /** @typedef {import("./types").Lane} Spec */
 /** @typedef {import("./types").Example} Example */
 /** @typedef {import("./types").Matrix} Matrix */
@@ -33,29 +32,27 @@ import { matricesOf, onDevice, padded, paddedOnDevice, resized } from "./weights
 export const scaleOf = ({ alpha, r }) => (alpha ?? r) / r;
 
 /**
- * Make what starts, trains and evaluates lanes of one model on one task.
+ * Make what starts, trains and evaluates lanes of one model on batches of one size.
  *
- * @param {Data} data
- * @param {string} task
+ * @param {Record<string, Matrix>} weights
+ * @param {import("./types").Shape} shape
+ * @param {{ rows: number, width: number, supervised: number }} size
  */
-export function makeTrainer(data, task) {
-  const weights = matricesOf(data);
-  const { width, supervised } = data.tasks[task];
-  const size = { rows: data.batchSize, width, supervised };
-  const model = makeModel(weights, data.shape, size.rows, width);
+export function makeTrainer(weights, shape, size) {
+  const model = makeModel(weights, shape, size.rows, size.width);
 
-  /** @param {Spec} spec @returns {FactorsByLayer} */
-  const startOf = ({ init, r, alpha, seed = 0 }) =>
+  /** @param {Spec} spec @param {string[]} names of layers @returns {FactorsByLayer} */
+  const startOf = ({ init, r, alpha, seed = 0 }, names) =>
     Object.fromEntries(
-      model.names.map((name) => {
+      names.map((name) => {
         const random = generator(seed, name);
         return [name, STARTS[init](weights[name], r, scaleOf({ init, r, alpha, lr: 0 }), random)];
       }),
     );
 
-  /** @param {Spec} spec @param {FactorsByLayer} [known] its start, if another lane has the same @returns {Lane} */
-  const add = (spec, known) => {
-    const [start, scale] = [known ?? startOf(spec), scaleOf(spec)];
+  /** @param {Spec} spec @param {FactorsByLayer} start @returns {Lane} */
+  const add = (spec, start) => {
+    const scale = scaleOf(spec);
     /** @type {Lane["frozen"]} */
     const frozen = {};
     /** @type {import("./types").Tree} */
@@ -126,22 +123,53 @@ export function makeTrainer(data, task) {
     return { loss: (await loss.data())[0], gradNorm: (await norm.data())[0] };
   };
 
+  /** Judge at most a batch: the loss and the likeliest token at each answer's token. @param {Lane} lane @param {Example[]} examples */
+  const judged = async (lane, examples) => {
+    const laid = laidOut(examples, size);
+    const { frozen, scale } = read(lane);
+    const theta = lane.state.theta.map((x) => x.ref);
+    const { losses, best } = passes(lane.spec.r).judge(frozen, theta, scale, rowsOnDevice(laid));
+    return { ...laid, losses: await losses.data(), best: await best.data() };
+  };
+
   /** The mean loss of the answers' tokens, and the share of answers of which every token is the likeliest. @param {Lane} lane @param {Example[]} examples */
   const evaluate = async (lane, examples) => {
     let [lost, tokens, right] = [0, 0, 0];
     for (let at = 0; at < examples.length; at += size.rows) {
       const part = examples.slice(at, at + size.rows);
-      const laid = laidOut(part, size);
-      const { frozen, scale } = read(lane);
-      const theta = lane.state.theta.map((x) => x.ref);
-      const judged = passes(lane.spec.r).judge(frozen, theta, scale, rowsOnDevice(laid));
-      const [losses, best] = [await judged.losses.data(), await judged.best.data()];
-      const wrong = new Set(laid.owner.filter((_, i) => best[i] !== laid.targets[i]));
-      laid.owner.forEach((_, i) => (lost += losses[i]));
-      tokens += laid.owner.length;
+      const { owner, targets, losses, best } = await judged(lane, part);
+      const wrong = new Set(owner.filter((_, i) => best[i] !== targets[i]));
+      owner.forEach((_, i) => (lost += losses[i]));
+      tokens += owner.length;
       right += part.length - wrong.size;
     }
     return { evalLoss: lost / tokens, evalAccuracy: right / examples.length };
+  };
+
+  /**
+   * Continue prompts by the likeliest token after the other, until the end or for `most` tokens.
+   *
+   * @param {Lane} lane
+   * @param {number[][]} prompts at most as many as a batch has rows
+   * @param {{ end: number, most: number }} until the token that ends, and the most tokens
+   */
+  const answer = async (lane, prompts, { end, most }) => {
+    const rows = prompts.map((prompt) => [...prompt]);
+    for (let i = 0; i < most; i++) {
+      const open = rows.filter((row) => row.at(-1) !== end && row.length <= size.width);
+      if (!open.length) break;
+      const { best } = await judged(
+        lane,
+        open.map((row) => [row.length, ...row, end]),
+      );
+      open.forEach((row, k) => row.push(best[k]));
+    }
+    return rows.map((row, i) => row.slice(prompts[i].length));
+  };
+
+  /** Free what a lane has on the device. @param {Lane} lane */
+  const drop = ({ frozen, state }) => {
+    for (const x of [...Object.values(frozen), ...Object.values(state).flat()]) x.dispose();
   };
 
   /** A and B as they are, of some layers. @param {Lane} lane @param {string[]} [names] @returns {Promise<FactorsByLayer>} */
@@ -157,7 +185,7 @@ export function makeTrainer(data, task) {
     );
   };
 
-  return { weights, names: model.names, add, train, evaluate, now };
+  return { names: model.names, startOf, add, train, evaluate, answer, now, drop };
 }
 
 /** W − s B A @param {Matrix} W @param {Factors} factors @param {number} r @param {number} s @returns {Matrix} */

@@ -1,30 +1,54 @@
-// The race of the site's first page, trained where it is read: chips, sliders and buttons in its sentence, and what
-// the race tells as frames of the page's slider.
+// The race of the site's first page, trained where it is read: chips, sliders and buttons in its sentence.
 
-/** @import { Heard, PicturedByLayer } from "./types.d.ts" */
+/** @import { Heard, Lane, Task } from "./types.d.ts" */
 /** @import { Row } from "../../../figures/live/lane_table.js" */
+/** @import { Frame, Group, Packed, StartWords } from "./told.js" */
 
 import { append } from "../../../figures/live/element.js";
 import { mount } from "../../race/lane_line.js";
+import { adapterFile } from "./adapter_file.js";
+import { rowsOf, taskOf } from "./rows.js";
+import { teller } from "./told.js";
+import { tokenizerOf } from "./tokenizer.js";
 
-/** @typedef {{ label: string, short: string, summary: string }} StartWords */
 /**
  * @typedef {object} Offer what the page says of the race that it offers
  * @property {string} task the recorded one
- * @property {Record<string, string>} tasks words of each
  * @property {Row[]} rows of the lanes
  * @property {Record<string, StartWords>} starts
  * @property {Record<string, string>} layers words of those that are looked at
- * @property {number} steps
  * @property {number} every steps from one evaluation to the next
  */
-/** @typedef {{ pause(): void, resume(): void, stop(): void, reset(): void }} Running */
-/** @typedef {{ at: number, texts: Record<string, string>, figures: Record<string, any>, inside: any }} Frame */
+/** @typedef {{ pause(): void, resume(): void, step(): void, stop(): void, reset(): void }} Running */
 
-/** @param {string} init */
-const mark = (init) => `<span class="mark solid" style="--lane:var(--${init})"></span>`;
-/** @param {number} share */
-const percent = (share) => `${Math.round(100 * share)}%`;
+const OWN = "own";
+const SEEDS = 3;
+const LONGEST_PROMPT = 48; // tokens
+const LEAST_MEMORY = 2; // GB
+const LINKED = {
+  task: "live-task",
+  steps: "live-steps",
+  seeds: "live-seeds",
+  prompt: "live-prompt",
+};
+/** A function that fills a vector with a number: only an engine with SIMD takes it. */
+const SIMD = [
+  ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0],
+  ...[10, 8, 1, 6, 0, 65, 0, 253, 17, 11],
+];
+
+/** Why this browser cannot train; empty if it can. */
+export function refusal() {
+  const stays = "the recorded race stays";
+  if (typeof WebAssembly !== "object" || typeof Worker !== "function")
+    return `This browser has no WebAssembly or no workers, so it cannot train here: ${stays}.`;
+  if (!WebAssembly.validate(Uint8Array.from(SIMD)))
+    return `This browser's WebAssembly has no SIMD, without which training takes hours: ${stays}.`;
+  const { deviceMemory = LEAST_MEMORY } = /** @type {any} */ (navigator);
+  if (deviceMemory < LEAST_MEMORY)
+    return `This device has ${deviceMemory} GB of memory, and a race needs ${LEAST_MEMORY}: ${stays}.`;
+  return "";
+}
 
 /**
  * Load a script once.
@@ -41,79 +65,17 @@ function load(address) {
   });
 }
 
-/**
- * Say who is right how often, the best first.
- *
- * @param {string[]} names
- * @param {(number | null)[]} accuracy
- * @param {string} when
- */
-export function verdict(names, accuracy, when) {
-  const ranked = names
-    .map((name, k) => ({ name, share: accuracy[k] }))
-    .sort((a, b) => (b.share ?? -1) - (a.share ?? -1))
-    .map(({ name, share }) => (share === null ? `${name} diverged` : `${name} ${percent(share)}`));
-  return (
-    `<div class="verdict"><p role="status"><b>${when}: ${ranked.join(", ")} right.</b></p>` +
-    `<p class="below">Trained by this page, on your machine. One seed: the order could be luck.</p></div>`
-  );
-}
+/** @param {string} id */
+const field = (id) => /** @type {HTMLSelectElement} */ (document.getElementById(id));
 
-/**
- * Return the packed chart of accuracies so far, like a recorded one.
- *
- * @param {{ data: Record<string, any>, layout: Record<string, string> }} like
- * @param {{ inits: string[], names: string[], steps: number, baseline: boolean, examples: number }} of
- * @param {{ step: number, accuracy: (number | null)[] }[]} evaluated
- */
-export function accuracyFigure(like, { inits, names, steps, baseline, examples }, evaluated) {
-  /** @type {Record<string, any>} */
-  const data = baseline ? { base: like.data["0"] } : {};
-  const known = JSON.parse(like.layout.annotations ?? "[]");
-  const annotations = baseline
-    ? known.filter((/** @type {any} */ { name }) => name === "guess")
-    : [];
-  for (const [k, init] of inits.entries()) {
-    const own = evaluated.filter(({ accuracy }) => accuracy[k] !== null);
-    const [x, y] = [own.map(({ step }) => step), own.map(({ accuracy }) => accuracy[k])];
-    const color = `@${init}`;
-    data[init] = {
-      x: x.join(),
-      y: y.join(),
-      trace: JSON.stringify({
-        type: "scatter",
-        mode: "lines+markers",
-        name: names[k],
-        legendgroup: names[k],
-        line: { color, width: 2.4 },
-        marker: { color, size: 6 },
-        hovertemplate: "%{y:.0%}",
-      }),
-    };
-    annotations.push({
-      name: `end ${names[k]}`,
-      text: names[k],
-      x: x.at(-1),
-      y: y.at(-1),
-      xanchor: "left",
-      xshift: 9,
-      yshift: 0,
-      align: "left",
-      showarrow: false,
-      captureevents: true,
-      bgcolor: "@card",
-      font: { size: 12, color: `${color}-text` },
-    });
-  }
-  const { members, ...meta } = JSON.parse(like.layout.meta);
-  meta.unit = `${examples} held-out examples; one seed, on your machine`;
-  meta.how = "Higher is better. Held-out examples are those that no lane trains on.";
-  const xaxis = { ...JSON.parse(like.layout.xaxis), range: [0, 1.016 * steps] };
-  const margin = { ...JSON.parse(like.layout.margin), r: 100 };
-  const own = { meta, xaxis, margin, annotations, uirevision: "live" };
-  const texts = Object.entries(own).map(([key, value]) => [key, JSON.stringify(value)]);
-  return { data, layout: { ...like.layout, ...Object.fromEntries(texts) } };
-}
+/** The lanes of a line's rows, each with some seeds. @param {Row[]} rows @param {number} seeds @returns {Lane[]} */
+export const lanesOf = (rows, seeds) =>
+  rows.flatMap(({ init, r, lr, alpha }) =>
+    Array.from({ length: seeds }, (_, seed) => ({
+      ...{ init: String(init), r: Number(r), lr: Number(lr), seed },
+      ...(alpha ? { alpha: Number(alpha) } : {}),
+    })),
+  );
 
 /**
  * Put the race into the page.
@@ -121,14 +83,17 @@ export function accuracyFigure(like, { inits, names, steps, baseline, examples }
  * @param {object} page
  * @param {Offer} page.offer
  * @param {string} page.assets address of the folder of the scripts
- * @param {{ data: any, layout: any }} page.like the recorded chart of accuracies
- * @param {(frames: Frame[], total: number) => void} page.show shows other frames with the slider
+ * @param {Record<string, Packed>} page.like recorded charts
+ * @param {(frames: Frame[] | null, total: number) => void} page.show shows other frames with the slider; null: the recorded ones
  */
 export function live({ offer, assets, like, show }) {
   const place = /** @type {HTMLElement} */ (document.getElementById("live"));
   const status = /** @type {HTMLElement} */ (document.getElementById("status"));
-  const task = /** @type {HTMLSelectElement} */ (document.getElementById("live-task"));
-  let rows = offer.rows;
+  const recorded = status.innerHTML;
+  const take = /** @type {HTMLElement} */ (document.getElementById("live-take"));
+  const [task, steps, seeds, prompt] = Object.values(LINKED).map(field);
+  const own = /** @type {HTMLTextAreaElement} */ (document.getElementById("live-rows"));
+  let rows = fromLink(offer.rows);
   const words = (/** @type {keyof StartWords} */ key) =>
     Object.fromEntries(Object.entries(offer.starts).map(([init, each]) => [init, each[key]]));
   const line = /** @type {Element} */ (document.querySelector(".lane-line"));
@@ -136,22 +101,75 @@ export function live({ offer, assets, like, show }) {
     rows,
     starts: words("label"),
     meanings: words("summary"),
-    changed: (others) => (rows = others),
+    changed: (others) => {
+      rows = others;
+      intoLink();
+    },
   });
+  const settle = () => {
+    /** @type {HTMLElement} */ (own.parentElement).hidden = task.value !== OWN;
+    if (task.value === OWN && document.querySelector("[data-first]"))
+      document.getElementById("view-button")?.click();
+    intoLink();
+  };
+  for (const each of [task, steps, seeds, prompt]) each.addEventListener("change", settle);
+
+  /** The set-up that the address names. @param {Row[]} known @returns {Row[]} */
+  function fromLink(known) {
+    const link = new URLSearchParams(window.location.search);
+    for (const [key, id] of Object.entries(LINKED)) {
+      const [value, at] = [link.get(key), field(id)];
+      const isOffered = !at.options || [...at.options].some((each) => each.value === value);
+      if (value && isOffered && value !== OWN) at.value = value;
+    }
+    const inits =
+      link
+        .get("starts")
+        ?.split(",")
+        .filter((init) => init in offer.starts) ?? [];
+    const [lr, r] = [Number(link.get("rate")), Number(link.get("rank"))];
+    const common = { ...(lr > 0 && lr < 1 ? { lr: String(link.get("rate")) } : {}) };
+    const rank = Number.isInteger(r) && r >= 1 && r <= 64 ? { r: String(r) } : {};
+    const like = inits.length ? inits.map((init) => ({ ...known[0], init })) : known;
+    return like.map((row) => ({ ...row, ...common, ...rank }));
+  }
+
+  function intoLink() {
+    const link = new URLSearchParams(window.location.search);
+    for (const [key, id] of Object.entries(LINKED)) link.set(key, field(id).value);
+    if (!prompt.value) link.delete("prompt");
+    link.set("starts", rows.map(({ init }) => init).join());
+    link.set("rate", String(rows[0].lr));
+    link.set("rank", String(rows[0].r));
+    try {
+      window.history.replaceState(null, "", `?${link}`);
+    } catch {
+      // a page from a folder keeps its address
+    }
+  }
+
   document.getElementById("top-bar")?.append(place);
   place.hidden = false;
+  /** @param {string} text @param {string} label */
+  const button = (text, label) => {
+    const made = append(place, "button", "quiet");
+    made.textContent = text;
+    made.ariaLabel = made.title = label;
+    return made;
+  };
   const race = append(place, "button", "primary");
   race.id = "race-button";
-  const stop = append(place, "button", "quiet");
-  stop.textContent = "■";
-  stop.ariaLabel = "Stop the race";
+  const step = button("▶❚", "Make one step");
+  const stop = button("■", "Stop the race");
+  const reset = button("↺", "Back to the recorded race");
   /** @type {Running | null} */
   let running = null;
   let [resting, number] = [false, 0];
 
   const buttons = () => {
     race.textContent = running ? (resting ? "▶ Continue" : "❚❚ Pause") : "▶ Race";
-    stop.disabled = !running;
+    stop.disabled = step.disabled = !running;
+    reset.hidden = !("live" in document.documentElement.dataset);
   };
   /** @param {string} state @param {string} said */
   const say = (state, said) => {
@@ -170,103 +188,103 @@ export function live({ offer, assets, like, show }) {
     buttons();
     say("failed", sentence);
   };
+  const messageOf = (/** @type {unknown} */ error) => String(/** @type {Error} */ (error).message);
 
   async function begin() {
-    const [turn, asked] = [++number, task.value];
+    const turn = ++number;
+    const cannot = refusal();
+    if (cannot) return fail(cannot);
     race.disabled = true;
     say("loading", "the model and its examples, 2.5 MB");
     const here = /** @type {any} */ (globalThis);
     try {
-      if (typeof WebAssembly !== "object" || typeof Worker !== "function")
-        throw Error("this browser cannot train here: the recorded race stays");
       if (!here.oloraLive) await load(`${assets}live.js`);
       if (!here.oloraLiveData) await load(`${assets}live-data.js`);
+      const { asked, words } = setUp(here.oloraLiveData);
+      const tell = teller(like, words, (frames) => show(frames, words.steps));
+      document.documentElement.dataset.live = "";
+      take.replaceChildren();
+      running = here.oloraLive.startRace(asked, (/** @type {Heard} */ message) => {
+        if (turn !== number) return;
+        tell(message);
+        hear(message, asked.lanes, words);
+      });
+      resting = false;
+      say("loading", "the starts of the lanes");
     } catch (error) {
-      race.disabled = false;
-      return fail(String(/** @type {Error} */ (error).message));
+      fail(messageOf(error));
     }
     race.disabled = false;
-    document.documentElement.dataset.live = "";
-    const lanes = rows.map(({ init, r, lr, alpha }) => ({
-      init: String(init),
-      r: Number(r),
-      lr: Number(lr),
-      ...(alpha ? { alpha: Number(alpha) } : {}),
-    }));
-    const told = teller(lanes, asked);
-    running = here.oloraLive.startRace(
-      { data: here.oloraLiveData, lanes, steps: offer.steps, evalEvery: offer.every, task: asked },
-      (/** @type {Heard} */ message) => turn === number && told(message),
-    );
-    resting = false;
     buttons();
-    say("loading", "the starts of the lanes");
   }
 
-  /** Return what turns the messages of a race into frames. @param {{ init: string }[]} lanes @param {string} asked */
-  function teller(lanes, asked) {
-    const inits = lanes.map(({ init }) => init);
-    const names = inits.map((init) => offer.starts[init]?.label ?? init);
-    const examples = /** @type {any} */ (globalThis).oloraLiveData.tasks[asked].heldOut.length;
-    const of = { inits, names, steps: offer.steps, baseline: asked === offer.task, examples };
-    /** @type {Frame[]} */
-    const frames = [];
-    /** @type {{ step: number, accuracy: (number | null)[] }[]} */
-    const evaluated = [];
-    /** @type {Extract<Heard, { kind: "ready" }> | null} */
-    let ready = null;
-    /** @param {number} at @param {(number | null)[]} accuracy @param {(PicturedByLayer | null)[]} [factors] */
-    const frame = (at, accuracy, factors) => {
-      evaluated.push({ step: at, accuracy });
-      const texts = { verdict: verdict(names, accuracy, at ? `Step ${at}` : "At the start") };
-      const figures = { accuracy: accuracyFigure(like, of, evaluated) };
-      frames.push({ at, texts, figures, inside: ready && inside(ready, inits, at, factors) });
-      show(frames, offer.steps);
-    };
-    return (/** @type {Heard} */ message) => {
-      if (message.kind === "ready") {
-        ready = message;
-        frame(
-          0,
-          lanes.map(() => message.base.evalAccuracy),
-        );
-      } else if (message.kind === "step") {
-        say("racing", `step ${message.step} of ${offer.steps} · ${message.seconds.toFixed(0)} s`);
-        if (message.evalAccuracy) frame(message.step, message.evalAccuracy, message.factors);
-      } else if (message.kind === "done") {
-        running = null;
-        buttons();
-        const took = `${message.step} steps in ${message.seconds.toFixed(1)} s, on your machine`;
-        say(message.status, took);
-      } else if (message.kind === "error") fail(message.error);
+  /** What the fields ask for; an Error is a sentence. @param {import("./types").Data} data */
+  function setUp(data) {
+    const tokenizer = tokenizerOf(data.tokenizer);
+    /** @type {Task} */
+    const known =
+      task.value === OWN
+        ? taskOf(rowsOf(own.value), tokenizer, data, SEEDS)
+        : data.tasks[task.value];
+    const heldOut = known.asked.map((i) => known.heldOut[i]);
+    const prompts = heldOut.map(([from, ...tokens]) => tokens.slice(0, from));
+    const asked = heldOut.map(([from, ...tokens]) => ({
+      prompt: tokenizer.decode(tokens.slice(0, from)),
+      right: tokens.slice(from),
+    }));
+    const said = prompt.value.trim();
+    let width = known.width;
+    if (said) {
+      const tokens = tokenizer.encode(said);
+      if (tokens.length > LONGEST_PROMPT)
+        throw Error(`A prompt here has at most ${LONGEST_PROMPT} tokens, not ${tokens.length}.`);
+      width = Math.max(width, 4 * Math.ceil((tokens.length + 8) / 4));
+      prompts.unshift(tokens);
+      asked.unshift({ prompt: said, right: [] });
+    }
+    const count = Number(seeds.value);
+    const lanes = lanesOf(rows, count);
+    /** @type {Group[]} */
+    const groups = rows.map(({ init }, i) => ({
+      init: String(init),
+      name: offer.starts[String(init)]?.label ?? String(init),
+      lanes: Array.from({ length: count }, (_, seed) => i * count + seed),
+    }));
+    const total = Number(steps.value);
+    const race = { lanes, steps: total, evalEvery: offer.every, task: task.value, prompts };
+    return {
+      asked: { ...race, data: { ...data, tasks: { [task.value]: { ...known, width } } } },
+      words: {
+        ...{ groups, asked, starts: offer.starts, layers: offer.layers, steps: total },
+        ...{ examples: known.heldOut.length, baseline: task.value === offer.task },
+        decode: tokenizer.decode,
+      },
     };
   }
 
-  /**
-   * @param {Extract<Heard, { kind: "ready" }>} ready
-   * @param {string[]} inits
-   * @param {number} step
-   * @param {(PicturedByLayer | null)[]} [factors]
-   */
-  function inside(ready, inits, step, factors) {
-    /** @param {string} layer @param {string} init @param {number} k */
-    const lane = (layer, init, k) => {
-      const [now, start] = [factors?.[k]?.[layer], ready.start[k][layer]];
-      const { label = init, short = "", summary = "" } = offer.starts[init] ?? {};
-      return {
-        ...{ mark: mark(init), init, label, short, summary, scaling: ready.scales[k] },
-        ...{ A0: start.A, B0: start.B, A: now?.A ?? null, B: now?.B ?? null },
-        sigma: now?.sigma ?? [],
-      };
-    };
-    const layers = Object.entries(offer.layers).filter(([layer]) => ready.weights[layer]);
-    return Object.fromEntries(
-      layers.map(([layer, name]) => {
-        const { picture: W, shape } = ready.weights[layer];
-        const lanes = Object.fromEntries(inits.map((init, k) => [k, lane(layer, init, k)]));
-        return [layer, { layer, name, step, shape, W, lanes }];
-      }),
-    );
+  /** @param {Heard} message @param {Lane[]} lanes @param {{ groups: Group[], steps: number }} of */
+  function hear(message, lanes, { groups, steps }) {
+    if (message.kind === "step") {
+      const time = `${message.seconds.toFixed(0)} s`;
+      say(resting ? "paused" : "racing", `step ${message.step} of ${steps} · ${time}`);
+    } else if (message.kind === "done") {
+      running = null;
+      buttons();
+      say(
+        message.status,
+        `${message.step} steps in ${message.seconds.toFixed(1)} s, on your machine`,
+      );
+      take.textContent = "Take an adapter with you, for PEFT: ";
+      for (const { name, lanes: members } of groups) {
+        const k = members[0];
+        const link = append(take, "a", "as-link");
+        const file = adapterFile(message.lanes[k], lanes[k]);
+        link.textContent = name;
+        link.href = URL.createObjectURL(new Blob([file], { type: "application/zip" }));
+        link.download = `adapter-${lanes[k].init}.zip`;
+        take.append(" ");
+      }
+    } else if (message.kind === "error") fail(message.error);
   }
 
   race.addEventListener("click", () => {
@@ -276,6 +294,22 @@ export function live({ offer, assets, like, show }) {
     else running.resume();
     buttons();
   });
+  step.addEventListener("click", () => {
+    resting = true;
+    running?.step();
+    buttons();
+  });
   stop.addEventListener("click", () => running?.stop());
+  reset.addEventListener("click", () => {
+    number++;
+    running?.reset();
+    running = null;
+    delete document.documentElement.dataset.live;
+    take.replaceChildren();
+    status.innerHTML = recorded;
+    show(null, 0);
+    buttons();
+  });
+  settle();
   buttons();
 }

@@ -18,7 +18,11 @@ export function begin(source) {
     here.onmessage = (/** @type {MessageEvent} */ { data }) => answer(data);
     return;
   }
+  /** @type {import("./types").Host[]} of races that have ended */
+  const idle = [];
   const newHost = () => {
+    const known = idle.pop();
+    if (known) return known;
     const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
     const worker = new Worker(address);
     URL.revokeObjectURL(address);
@@ -26,6 +30,7 @@ export function begin(source) {
   };
   here.oloraLive = {
     /** @param {Asked} asked @param {(message: Heard) => void} heard */
-    startRace: (asked, heard) => startRace(asked, heard, { newHost }),
+    startRace: (asked, heard) =>
+      startRace(asked, heard, { newHost, keep: (host) => idle.push(host) }),
   };
 }

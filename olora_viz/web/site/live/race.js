@@ -12,15 +12,18 @@ import { connected, sentence } from "./hosts.js";
 const orNull = (value) => (typeof value === "number" && !Number.isFinite(value) ? null : value);
 
 /**
- * Begin a race. Lane k lives in worker k modulo their number, at most one for each core; all lanes
- * make a step before any makes the next.
+ * Begin a race. Lane k lives in worker k modulo their number; there is one more than cores at most,
+ * so that no core waits where lanes do not divide among them. All lanes make a step before any makes
+ * the next.
  *
  * @param {Asked} asked
  * @param {(message: Heard) => void} heard
- * @param {{ newHost: () => Host, cores?: number }} where
+ * @param {{ newHost: () => Host, keep?: (host: Host) => void, cores?: number }} where `keep` takes
+ *   workers after a race: what they have compiled is there for the next one
  */
-export function startRace(asked, heard, { newHost, cores = navigator.hardwareConcurrency || 2 }) {
-  const { data, lanes, steps, evalEvery, task } = asked;
+export function startRace(asked, heard, where) {
+  const { newHost, keep, cores = navigator.hardwareConcurrency || 2 } = where;
+  const { data, lanes, steps, evalEvery, task, prompts = [] } = asked;
   const began = performance.now();
   const seconds = () => (performance.now() - began) / 1000;
   /** @type {Connected[]} */
@@ -34,7 +37,9 @@ export function startRace(asked, heard, { newHost, cores = navigator.hardwareCon
   const end = (message) => {
     if (isOver) return;
     isOver = true;
-    workers.forEach((worker) => worker.end());
+    workers.forEach((worker) =>
+      keep && message.kind === "done" ? keep(worker.leave()) : worker.end(),
+    );
     heard(message);
   };
   /** @param {unknown} error */
@@ -53,31 +58,40 @@ export function startRace(asked, heard, { newHost, cores = navigator.hardwareCon
   const workerOf = (k) => workers[k % workers.length];
 
   async function begin() {
-    for (let i = 0; i < Math.min(lanes.length, Math.max(1, cores)); i++)
+    for (let i = 0; i < Math.min(lanes.length, Math.max(1, cores) + 1); i++)
       workers.push(connected(newHost));
-    await Promise.all(workers.map((worker) => worker.ask({ ask: "begin", data, task })));
-    /** @type {Map<string, Promise<any>>} */
+    const { tasks, ...model } = data;
+    await Promise.all(
+      workers.map((worker) => worker.ask({ ask: "begin", model, task: tasks[task] })),
+    );
+    /** @type {Map<string, Promise<import("./types").FactorsByLayer>>} */
     const known = new Map();
     const added = await Promise.all(
       lanes.map(async (spec, lane) => {
-        const [key, first] = [startKey(spec), known.get(startKey(spec))];
-        const question = { ask: /** @type {const} */ ("add"), lane, spec };
-        const answer = first
-          ? first.then(({ start }) => workerOf(lane).ask({ ...question, start }))
-          : workerOf(lane).ask(question);
-        known.set(key, first ?? answer);
-        const value = await answer;
+        const start = known.get(startKey(spec)) ?? startOf(spec);
+        known.set(startKey(spec), start);
+        const value = await workerOf(lane).ask({ ask: "add", lane, spec, start: await start });
         if (!isOver) heard({ kind: "starting", lane });
         return value;
       }),
     );
-    const [base, weights] = await Promise.all([
-      workers[0].ask({ ask: "evaluate", lane: 0, part: "heldOut" }),
+    const [base, answers, weights] = await Promise.all([
+      workers[0].ask({ ask: "evaluate", lane: 0 }),
+      prompts.length ? workers[0].ask({ ask: "answer", lane: 0, prompts }) : [],
       workers[0].ask({ ask: "weights" }),
     ]);
     if (isOver) return;
     const [start, scales] = [added.map((each) => each.pictures), added.map((each) => each.scale)];
-    heard({ kind: "ready", base, weights, start, scales, seconds: seconds() });
+    heard({ kind: "ready", base, answers, weights, start, scales, seconds: seconds() });
+  }
+
+  /** Every worker computes the start in its share of the layers. @param {import("./types").Lane} spec */
+  async function startOf(spec) {
+    const of = workers.length;
+    const shares = await Promise.all(
+      workers.map((worker, share) => worker.ask({ ask: "start", spec, share, of })),
+    );
+    return Object.assign({}, ...shares);
   }
 
   /** @param {number} number from 1 */
@@ -112,10 +126,15 @@ export function startRace(asked, heard, { newHost, cores = navigator.hardwareCon
 
   async function measure() {
     /** @type {(import("./types").Evaluation | null)[]} */
-    const evaluated = await ofLanes((lane) => ({ ask: "evaluate", lane, part: "heldOut" }));
+    const evaluated = await ofLanes((lane) => ({ ask: "evaluate", lane }));
     /** @type {(import("./types").PicturedByLayer | null)[]} */
     const factors = await ofLanes((lane) => ({ ask: "picture", lane }));
+    /** @type {(number[][] | null)[]} */
+    const answers = prompts.length
+      ? await ofLanes((lane) => ({ ask: "answer", lane, prompts }))
+      : [];
     return {
+      ...(prompts.length ? { answers } : {}),
       evalLoss: evaluated.map((each) => orNull(each?.evalLoss ?? null)),
       evalAccuracy: evaluated.map((each) => each?.evalAccuracy ?? null),
       factors,
@@ -124,7 +143,6 @@ export function startRace(asked, heard, { newHost, cores = navigator.hardwareCon
 
   /** @param {"finished" | "stopped"} status */
   async function finish(status) {
-    const test = await ofLanes((lane) => ({ ask: "evaluate", lane, part: "test" }));
     const results = await Promise.all(
       lanes.map((_, lane) => workerOf(lane).ask({ ask: "result", lane })),
     );
@@ -132,7 +150,6 @@ export function startRace(asked, heard, { newHost, cores = navigator.hardwareCon
       kind: "done",
       status,
       step: done,
-      test: /** @type {any} */ (test),
       lanes: results,
       seconds: seconds(),
     });

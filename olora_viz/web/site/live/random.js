@@ -3,10 +3,10 @@
 const N = 624;
 const ENOUGH = 16; // numbers that torch draws in another way if there are fewer
 
-/** @param {string} text */
-function crc32(text) {
+/** @param {Uint8Array} bytes */
+export function crc32(bytes) {
   let crc = -1;
-  for (const byte of new TextEncoder().encode(text)) {
+  for (const byte of bytes) {
     crc ^= byte;
     for (let i = 0; i < 8; i++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
   }
@@ -21,7 +21,7 @@ function crc32(text) {
  */
 export function generator(seed, layer) {
   const x = new Uint32Array(N);
-  x[0] = crc32(`${seed} ${layer}`);
+  x[0] = crc32(new TextEncoder().encode(`${seed} ${layer}`));
   for (let i = 1; i < N; i++) x[i] = Math.imul(1812433253, x[i - 1] ^ (x[i - 1] >>> 30)) + i;
   let at = N;
   return () => {

@@ -31,7 +31,8 @@ export type Task = {
   answer: string;
   train: Example[];
   heldOut: Example[];
-  test: Example[];
+  /** The numbers of the held-out examples that the lanes answer. */
+  asked: number[];
   /** By seed, the numbers of the training examples, batch after batch. */
   orders: number[][];
   /** Tokens that a row has room for: a multiple of 4, which WebAssembly multiplies at once. */
@@ -39,7 +40,7 @@ export type Task = {
   /** Answer tokens that a batch has room for. */
   supervised: number;
 };
-export type Data = {
+export type Model = {
   /** Float16 in base64. */
   weights: string;
   /** Name and shape of each weight, in their order. */
@@ -50,8 +51,11 @@ export type Data = {
   mostSteps: number;
   /** The layers whose factors are pictured. */
   pictured: string[];
-  tasks: Record<string, Task>;
+  tokenizer: Vocabulary;
 };
+/** Of byte-pair encoding: a token's number is its place, a merge's rank too. */
+export type Vocabulary = { tokens: string[]; merges: string[]; special: string[]; end: number };
+export type Data = Model & { tasks: Record<string, Task> };
 /** Sizes of a Llama, as its configuration names them. */
 export type Shape = {
   hidden_size: number;
@@ -75,15 +79,25 @@ export type Trained = { loss: number; gradNorm: number };
 export type Result = { now: FactorsByLayer; start: FactorsByLayer; scale: number };
 
 /** What a race is asked for. */
-export type Asked = { data: Data; lanes: Lane[]; steps: number; evalEvery: number; task: string };
+export type Asked = {
+  data: Data;
+  lanes: Lane[];
+  steps: number;
+  evalEvery: number;
+  task: string;
+  /** Tokens of what the lanes answer at each evaluation. */
+  prompts?: number[][];
+};
 
 /** What a worker is asked: one question at a time, answered by one `Answer`. */
 export type Question =
-  | { ask: "begin"; data: Data; task: string }
+  | { ask: "begin"; model: Model; task: Task }
   | { ask: "weights" }
-  | { ask: "add"; lane: number; spec: Lane; start?: FactorsByLayer }
+  | { ask: "start"; spec: Lane; share: number; of: number }
+  | { ask: "add"; lane: number; spec: Lane; start: FactorsByLayer }
   | { ask: "train"; lane: number; examples: Example[] }
-  | { ask: "evaluate"; lane: number; part: "heldOut" | "test" }
+  | { ask: "evaluate"; lane: number }
+  | { ask: "answer"; lane: number; prompts: number[][] }
   | { ask: "picture"; lane: number }
   | { ask: "result"; lane: number };
 export type Answer = { answer: unknown } | { error: string };
@@ -95,6 +109,8 @@ export type Heard =
       kind: "ready";
       /** Of the model before the race, which every lane starts as. */
       base: Evaluation;
+      /** Tokens of its answers. */
+      answers: number[][];
       weights: Record<string, { picture: Picture; shape: [number, number] }>;
       start: PicturedByLayer[];
       scales: number[];
@@ -109,6 +125,8 @@ export type Heard =
       evalAccuracy?: (number | null)[];
       /** A and B since the start. */
       factors?: (PicturedByLayer | null)[];
+      /** Tokens of each lane's answers. */
+      answers?: (number[][] | null)[];
       /** The lanes that have diverged at this step. */
       diverged: number[];
       seconds: number;
@@ -117,7 +135,6 @@ export type Heard =
       kind: "done";
       status: "finished" | "stopped";
       step: number;
-      test?: (Evaluation | null)[];
       lanes: Result[];
       seconds: number;
     }

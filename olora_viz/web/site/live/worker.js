@@ -4,6 +4,7 @@ import { defaultDevice, init } from "@jax-js/jax";
 
 import { makeTrainer } from "./lanes.js";
 import { movedSince, picture, pictured } from "./pictures.js";
+import { matricesOf } from "./weights.js";
 
 /** @typedef {import("./types").Question} Question */
 /** @typedef {import("./types").Answer} Answer */
@@ -16,12 +17,16 @@ const DEVICE = "wasm";
  * @param {(answer: Answer) => void} post
  */
 export function answering(post) {
-  /** @type {import("./lanes.js").Trainer} */
-  let trainer;
-  /** @type {import("./types").Data} */
-  let data;
+  /** @type {import("./types").Model} */
+  let model;
   /** @type {import("./types").Task} */
   let task;
+  /** @type {Record<string, import("./types").Matrix>} */
+  let weights;
+  /** @type {import("./lanes.js").Trainer} */
+  let trainer;
+  /** @type {Map<string, import("./lanes.js").Trainer>} by the size of a batch, for which it is compiled */
+  const trainers = new Map();
   /** @type {Map<number, import("./lanes.js").Lane>} */
   const lanes = new Map();
   const laneAt = (/** @type {number} */ k) =>
@@ -33,37 +38,53 @@ export function answering(post) {
       case "begin": {
         if (!(await init(DEVICE)).includes(DEVICE)) throw Error("WebAssembly is not available");
         defaultDevice(DEVICE);
-        data = question.data;
-        task = data.tasks[question.task];
-        trainer = makeTrainer(data, question.task);
+        lanes.forEach((lane) => trainer.drop(lane));
+        lanes.clear();
+        ({ model, task } = question);
+        weights ??= matricesOf(model);
+        const { width, supervised } = task;
+        const size = { rows: model.batchSize, width, supervised };
+        const key = Object.values(size).join();
+        trainer = trainers.get(key) ?? makeTrainer(weights, model.shape, size);
+        trainers.set(key, trainer);
         return null;
+      }
+      case "start": {
+        const { spec, share, of } = question;
+        const names = trainer.names.filter((_, i) => i % of === share);
+        return trainer.startOf(spec, names);
       }
       case "add": {
         const lane = trainer.add(question.spec, question.start);
         lanes.set(question.lane, lane);
-        const start = data.pictured.map((name) => [
+        const start = model.pictured.map((name) => [
           name,
-          pictured(trainer.weights[name], lane.start[name], lane.spec.r),
+          pictured(weights[name], lane.start[name], lane.spec.r),
         ]);
-        return { pictures: Object.fromEntries(start), start: lane.start, scale: lane.scale };
+        return { pictures: Object.fromEntries(start), scale: lane.scale };
       }
       case "weights": {
-        const each = data.pictured.map((name) => {
-          const { rows, columns } = trainer.weights[name];
-          return [name, { picture: picture(trainer.weights[name]), shape: [rows, columns] }];
+        const each = model.pictured.map((name) => {
+          const { rows, columns } = weights[name];
+          return [name, { picture: picture(weights[name]), shape: [rows, columns] }];
         });
         return Object.fromEntries(each);
       }
       case "train":
         return trainer.train(laneAt(question.lane), question.examples);
       case "evaluate":
-        return trainer.evaluate(laneAt(question.lane), task[question.part]);
+        return trainer.evaluate(laneAt(question.lane), task.heldOut);
+      case "answer":
+        return trainer.answer(laneAt(question.lane), question.prompts, {
+          end: model.tokenizer.end,
+          most: Math.max(...task.heldOut.map(([from, ...tokens]) => tokens.length - from)),
+        });
       case "picture": {
         const lane = laneAt(question.lane);
-        const now = await trainer.now(lane, data.pictured);
-        const moved = data.pictured.map((name) => {
+        const now = await trainer.now(lane, model.pictured);
+        const moved = model.pictured.map((name) => {
           const { start, spec, scale } = lane;
-          return [name, movedSince(trainer.weights[name], now[name], start[name], spec.r, scale)];
+          return [name, movedSince(weights[name], now[name], start[name], spec.r, scale)];
         });
         return Object.fromEntries(moved);
       }

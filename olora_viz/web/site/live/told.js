@@ -1,0 +1,305 @@
+// What a race in the reader's browser tells, as frames of the page's slider: verdict, charts, answers, adapters.
+
+/** @import { Heard, PicturedByLayer } from "./types.d.ts" */
+
+/** @typedef {{ label: string, short: string, summary: string }} StartWords */
+/** @typedef {{ data: Record<string, any>, layout: Record<string, string> }} Packed */
+/** @typedef {{ at: number, texts: Record<string, string>, figures: Record<string, Packed>, inside: any }} Frame */
+/** Lanes that differ only in their seed. @typedef {{ init: string, name: string, lanes: number[] }} Group */
+/**
+ * @typedef {object} Asked what a race was asked for, in words
+ * @property {Group[]} groups
+ * @property {Record<string, StartWords>} starts
+ * @property {Record<string, string>} layers words of those that are looked at
+ * @property {number} steps
+ * @property {number} examples held-out ones
+ * @property {boolean} baseline whether the recorded chart's guess is that of the task
+ * @property {{ prompt: string, right: number[] }[]} asked what the lanes answer, and the tokens of the right answer, none of an own prompt
+ * @property {(tokens: number[]) => string} decode
+ */
+
+/** @param {string} init */
+const mark = (init) => `<span class="mark solid" style="--lane:var(--${init})"></span>`;
+/** @param {number} share */
+const percent = (share) => `${Math.round(100 * share)}%`;
+/** @param {string} text */
+const plain = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+/** @param {number[]} values */
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** The values of a group's lanes that there are. @param {Group} group @param {(number | null)[]} values */
+const of = ({ lanes }, values) =>
+  lanes.map((k) => values[k]).filter((value) => typeof value === "number");
+
+/**
+ * Say who is right how often, the best first.
+ *
+ * @param {Group[]} groups
+ * @param {(number | null)[]} accuracy
+ * @param {string} when
+ */
+export function verdict(groups, accuracy, when) {
+  const ranked = groups
+    .map((group) => ({ ...group, shares: of(group, accuracy) }))
+    .map((each) => ({ ...each, share: each.shares.length ? mean(each.shares) : -1 }))
+    .sort((a, b) => b.share - a.share);
+  const scores = ranked
+    .filter(({ share }) => share >= 0)
+    .map(({ name, share }) => `${name} ${percent(share)}`);
+  const lost = ranked.filter(({ share }) => share < 0).map(({ name }) => name);
+  const said = [
+    ...(scores.length ? [`${scores.join(", ")} right`] : []),
+    ...(lost.length ? [`${lost.join(", ")} diverged`] : []),
+  ].join("; ");
+  const seeds = Math.max(...groups.map(({ lanes }) => lanes.length));
+  const ranges = ranked
+    .filter(({ shares }) => shares.length > 1)
+    .map(({ name, shares }) => {
+      const ends = [Math.min(...shares), Math.max(...shares)].map(percent);
+      return `${name} ${[...new Set(ends)].join(" to ")}`;
+    });
+  const luck =
+    seeds > 1
+      ? `Means of ${seeds} seeds, from the lowest to the highest: ${ranges.join(", ")}.`
+      : "One seed: the order could be luck.";
+  return (
+    `<div class="verdict"><p role="status"><b>${when}: ${said}.</b></p>` +
+    `<p class="below">Trained by this page, on your machine. ${luck}</p></div>`
+  );
+}
+
+/**
+ * Return the curves of groups: means, with bands where there are several seeds.
+ *
+ * @param {Group[]} groups
+ * @param {{ step: number, values: (number | null)[] }[]} points
+ * @param {string} mode
+ */
+function curves(groups, points, mode) {
+  /** @type {Record<string, any>} */
+  const data = {};
+  const ends = [];
+  for (const group of groups) {
+    const { init, name } = group;
+    const known = points
+      .map(({ step, values }) => ({ step, values: of(group, values) }))
+      .filter(({ values }) => values.length);
+    const x = known.map(({ step }) => step).join();
+    const color = `@${init}`;
+    const whole = { type: "scatter", mode: "lines", name, legendgroup: name };
+    /** @param {string} key @param {(values: number[]) => number} value @param {object} trace */
+    const add = (key, value, trace) => {
+      const y = known.map(({ values }) => value(values)).join();
+      data[`${init}${key}`] = { x, y, trace: JSON.stringify({ ...whole, ...trace }) };
+    };
+    if (group.lanes.length > 1) {
+      const edge = { line: { color, width: 0 }, hoverinfo: "skip" };
+      add(" low", (values) => Math.min(...values), edge);
+      add(" high", (values) => Math.max(...values), {
+        ...edge,
+        fill: "tonexty",
+        fillcolor: `${color}-band`,
+      });
+    }
+    add("", mean, { mode, line: { color, width: 2.4 }, marker: { color, size: 6 } });
+    const last = known.at(-1);
+    if (last) ends.push({ init, name, x: last.step, y: mean(last.values) });
+  }
+  return { data, ends };
+}
+
+/** @param {Packed} like @param {number} steps @param {Record<string, any>} changed */
+function layoutLike(like, steps, changed) {
+  const xaxis = { ...JSON.parse(like.layout.xaxis), range: [0, 1.016 * steps] };
+  const texts = Object.entries({ xaxis, uirevision: "live", ...changed });
+  return {
+    ...like.layout,
+    ...Object.fromEntries(texts.map(([key, value]) => [key, JSON.stringify(value)])),
+  };
+}
+
+/**
+ * Return the packed chart of accuracies so far, like a recorded one.
+ *
+ * @param {Packed} like
+ * @param {Pick<Asked, "groups" | "steps" | "baseline" | "examples">} asked
+ * @param {{ step: number, values: (number | null)[] }[]} points
+ */
+export function accuracyFigure(like, { groups, steps, baseline, examples }, points) {
+  const { data, ends } = curves(groups, points, "lines+markers");
+  const known = JSON.parse(like.layout.annotations ?? "[]");
+  const guess = known.filter((/** @type {any} */ { name }) => baseline && name === "guess");
+  const labels = ends.map(({ init, name, x, y }) => ({
+    ...{ name: `end ${name}`, text: name, x, y, xanchor: "left", xshift: 9, yshift: 0 },
+    ...{ align: "left", showarrow: false, captureevents: true, bgcolor: "@card" },
+    font: { size: 12, color: `@${init}-text` },
+  }));
+  const { members, ...meta } = JSON.parse(like.layout.meta);
+  const seeds = groups[0].lanes.length;
+  const band = seeds > 1 ? `band: range of ${seeds} seeds` : "one seed";
+  meta.unit = `${examples} held-out examples; ${band}, on your machine`;
+  meta.how = "Higher is better. Held-out examples are those that no lane trains on.";
+  const margin = { ...JSON.parse(like.layout.margin), r: 100 };
+  const changed = { meta, margin, annotations: [...guess, ...labels] };
+  return {
+    data: baseline ? { base: like.data["0"], ...data } : data,
+    layout: layoutLike(like, steps, changed),
+  };
+}
+
+/**
+ * Return the packed chart of a measure of every step, on a logarithmic axis.
+ *
+ * @param {Packed} like
+ * @param {Pick<Asked, "groups" | "steps">} asked
+ * @param {{ step: number, values: (number | null)[] }[]} points
+ * @param {string} unit
+ */
+export function stepsFigure(like, { groups, steps }, points, unit) {
+  const { data } = curves(groups, points, "lines");
+  const { members, smoothing, ...meta } = JSON.parse(like.layout.meta);
+  const { range, tickvals, ticktext, ...yaxis } = JSON.parse(like.layout.yaxis);
+  const changed = { meta: { ...meta, unit }, annotations: [] };
+  return {
+    data,
+    layout: layoutLike(like, steps, {
+      ...changed,
+      yaxis: { ...yaxis, autorange: true, dtick: "D2", showticklabels: true },
+    }),
+  };
+}
+
+/**
+ * Return an answer in words: the right one if it begins with its tokens, as in accuracy; else as many tokens
+ * as the right one has, or its first line.
+ *
+ * @param {number[]} tokens
+ * @param {number[]} right
+ * @param {(tokens: number[]) => string} decode
+ */
+export function answerText(tokens, right, decode) {
+  if (right.length && right.every((token, i) => tokens[i] === token)) return decode(right).trim();
+  const said = right.length ? tokens.slice(0, right.length) : tokens;
+  const [line] = decode(said).trim().split("\n");
+  return line.trim();
+}
+
+/**
+ * Return the card of the answers.
+ *
+ * @param {Pick<Asked, "groups" | "asked" | "decode">} of
+ * @param {number[][]} base
+ * @param {(number[][] | null)[]} lanes
+ * @param {string} when
+ */
+export function answersCard({ groups, asked, decode }, base, lanes, when) {
+  /** @param {string} text @param {string} expected */
+  const judged = (text, expected) => {
+    const shown = plain(text || "(nothing)");
+    if (!expected) return `<span class="said">${shown}</span>`;
+    const [kind, word, sign] = text === expected ? ["ok", "right", "✓"] : ["no", "wrong", "✗"];
+    return `<span class="said ${kind}">${shown} <span role="img" title="${word}" aria-label="${word}">${sign}</span></span>`;
+  };
+  const blocks = asked.map(({ prompt, right }, i) => {
+    const expected = decode(right).trim();
+    const words = (/** @type {number[]} */ tokens) => answerText(tokens, right, decode);
+    const rows = groups.map(({ init, name, lanes: members }) => {
+      const said = members.map((k) => lanes[k]).filter((all) => all !== null);
+      const texts = said.map((all) => words(all[i]));
+      const each = [...new Set(texts)].map((text) => {
+        const count = texts.filter((other) => other === text).length;
+        const share = count < texts.length ? ` ${count} of ${texts.length}` : "";
+        return judged(text, expected) + share;
+      });
+      const who = `<span class="who">${mark(init)}<span class="word">${name}</span></span>`;
+      return `<li>${who}<span>${each.join("<br>") || "–"}</span></li>`;
+    });
+    const own = judged(words(base[i]), expected);
+    rows.push(`<li><span class="who">base model</span><span>${own}</span></li>`);
+    const wanted = expected ? ` → <b>${plain(expected)}</b>` : " →";
+    const head = `<p><span class="prompt">${plain(prompt)}</span>${wanted}</p>`;
+    return `<div class="asked">${head}<ul class="rows">${rows.join("")}</ul></div>`;
+  });
+  const [first, ...others] = blocks;
+  const more = `${others.length} more prompt${others.length > 1 ? "s" : ""}`;
+  const rest = others.length
+    ? `<details><summary>${more}</summary>${others.join("")}</details>`
+    : "";
+  const at = `<span class="hint">${when}</span>`;
+  return `<h2>Watch them answer ${at}</h2><div class="all-asked">${first}${rest}</div>`;
+}
+
+/**
+ * Return what turns the messages of a race into frames.
+ *
+ * @param {Record<string, Packed>} like recorded charts
+ * @param {Asked} asked
+ * @param {(frames: Frame[]) => void} show
+ */
+export function teller(like, asked, show) {
+  const { groups } = asked;
+  const inits = groups.flatMap(({ init, lanes }) => lanes.map(() => init));
+  /** @type {Frame[]} */
+  const frames = [];
+  const [accuracy, losses, norms] = [0, 1, 2].map(
+    () => /** @type {{ step: number, values: (number | null)[] }[]} */ ([]),
+  );
+  /** @type {Extract<Heard, { kind: "ready" }> | null} */
+  let ready = null;
+
+  /** @param {number} at @param {(number | null)[]} shares @param {(number[][] | null)[]} said @param {(PicturedByLayer | null)[]} [factors] */
+  const frame = (at, shares, said, factors) => {
+    accuracy.push({ step: at, values: shares });
+    const when = at ? `Step ${at}` : "At the start";
+    /** @type {Record<string, string>} */
+    const texts = { verdict: verdict(groups, shares, when) };
+    if (asked.asked.length)
+      texts.answers = answersCard(asked, ready?.answers ?? [], said, when.toLowerCase());
+    /** @type {Record<string, Packed>} */
+    const figures = { accuracy: accuracyFigure(like.accuracy, asked, accuracy) };
+    if (like.loss) figures.loss = stepsFigure(like.loss, asked, losses, "nats per answer token");
+    if (like.gradient)
+      figures.gradient = stepsFigure(like.gradient, asked, norms, "‖∇‖ before clipping");
+    frames.push({ at, texts, figures, inside: ready && inside(ready, at, factors) });
+    show(frames);
+  };
+
+  /** @param {Extract<Heard, { kind: "ready" }>} ready @param {number} step @param {(PicturedByLayer | null)[]} [factors] */
+  function inside(ready, step, factors) {
+    /** @param {string} layer @param {Group} group */
+    const lane = (layer, { init, name: label, lanes: [k] }) => {
+      const [now, start] = [factors?.[k]?.[layer], ready.start[k][layer]];
+      const { short = "", summary = "" } = asked.starts[init] ?? {};
+      return {
+        ...{ mark: mark(init), init, label, short, summary, scaling: ready.scales[k] },
+        ...{ A0: start.A, B0: start.B, A: now?.A ?? null, B: now?.B ?? null },
+        sigma: now?.sigma ?? [],
+      };
+    };
+    const layers = Object.entries(asked.layers).filter(([layer]) => ready.weights[layer]);
+    return Object.fromEntries(
+      layers.map(([layer, name]) => {
+        const { picture: W, shape } = ready.weights[layer];
+        const lanes = Object.fromEntries(groups.map((group, i) => [i, lane(layer, group)]));
+        return [layer, { layer, name, step, shape, W, lanes }];
+      }),
+    );
+  }
+
+  return (/** @type {Heard} */ message) => {
+    if (message.kind === "ready") {
+      ready = message;
+      const same = inits.map(() => message.answers);
+      frame(
+        0,
+        inits.map(() => message.base.evalAccuracy),
+        same,
+      );
+    } else if (message.kind === "step") {
+      losses.push({ step: message.step, values: message.loss });
+      norms.push({ step: message.step, values: message.gradNorm });
+      if (message.evalAccuracy)
+        frame(message.step, message.evalAccuracy, message.answers ?? [], message.factors);
+    }
+  };
+}
