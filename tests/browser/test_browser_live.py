@@ -1,8 +1,12 @@
-"""A race in a page of its own in Chromium, from a folder and from a server, which asks for nothing else."""
+"""A race in a page in Chromium and Firefox, from a folder and from a server, which asks for nothing else."""
 
 import functools
 import http.server
 import json
+import os
+import queue
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +21,7 @@ from olora_viz.web.site import live_script
 from olora_viz.web.site.live_data import live_data
 
 pytestmark = NEEDS_JAX
+FIREFOX = shutil.which("firefox-esr")
 
 STEPS = 10
 LANES = (ov.Lane("lora"), ov.Lane("olora", lr=3e-3), ov.Lane("random_orthonormal", r=4))
@@ -25,13 +30,27 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>A race</title><link rel="i
 <script>
 const data = JSON.parse(document.getElementById("data").textContent), heard = [];
 const lanes = {lanes};
-oloraLive.startRace({{ data, lanes, steps: {steps}, evalEvery: 5, task: "sentiment" }}, (each) => heard.push(each));
+const told = new URLSearchParams(location.search).get("tell");
+oloraLive.startRace({{ data, lanes, steps: {steps}, evalEvery: 5, task: "sentiment" }}, (each) => {{
+  heard.push(each);
+  if (!told || !["done", "error"].includes(each.kind)) return;
+  const body = JSON.stringify(heard.filter(({{ kind }}) => kind === "step" || kind === "error"));
+  fetch(told, {{ method: "POST", mode: "no-cors", body }});
+}});
 </script>"""
 
 
 class SilentFiles(http.server.SimpleHTTPRequestHandler):
+    told: queue.Queue[bytes] = queue.Queue()
+    """What pages have sent."""
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+    def do_POST(self) -> None:
+        self.told.put(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(204)
+        self.end_headers()
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +63,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.fixture
+def server(folder: Path) -> Iterator[str]:
+    files = functools.partial(SilentFiles, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+
+
 @pytest.fixture(params=["file", "http"])
-def address(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
-    if request.param == "file":
-        yield (folder / "index.html").as_uri()
-        return
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(SilentFiles, directory=str(folder))
-    ) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/index.html"
-        server.shutdown()
+def address(request: pytest.FixtureRequest, folder: Path, server: str) -> str:
+    return (folder / "index.html").as_uri() if request.param == "file" else f"{server}/index.html"
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +101,21 @@ def test_three_lanes_race_in_a_page_as_in_python(browser: Browser, address: str,
     assert elsewhere == [address, address.replace("index.html", "live.js")]
     assert errors == []
     page.close()
+
+
+@pytest.mark.skipif(not os.environ.get("CI") and not FIREFOX, reason="needs firefox-esr")
+def test_firefox_trains_the_same(address: str, server: str, ours: list[Any], tmp_path: Path) -> None:
+    assert FIREFOX
+    page = f"{address}?tell={server}/told"
+    started = subprocess.Popen(
+        [FIREFOX, "--headless", "--no-remote", "--profile", tmp_path, page],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        steps = json.loads(SilentFiles.told.get(timeout=240))
+    finally:
+        started.terminate()
+        started.wait(timeout=60)
+    assert len(steps) == STEPS, steps[-1]
+    for theirs, step in zip(steps, ours, strict=True):
+        assert theirs["loss"] == pytest.approx(step.loss.tolist(), abs=1e-4)

@@ -75,9 +75,9 @@ export function startRace(asked, heard, where) {
         return value;
       }),
     );
-    const [base, answers, weights] = await Promise.all([
-      workers[0].ask({ ask: "evaluate", lane: 0 }),
-      prompts.length ? workers[0].ask({ ask: "answer", lane: 0, prompts }) : [],
+    /** @type {[import("./types").Measured, any]} */
+    const [{ answers, factors, ...base }, weights] = await Promise.all([
+      workers[0].ask({ ask: "measure", lane: 0, prompts }),
       workers[0].ask({ ask: "weights" }),
     ]);
     if (isOver) return;
@@ -125,19 +125,13 @@ export function startRace(asked, heard, where) {
   }
 
   async function measure() {
-    /** @type {(import("./types").Evaluation | null)[]} */
-    const evaluated = await ofLanes((lane) => ({ ask: "evaluate", lane }));
-    /** @type {(import("./types").PicturedByLayer | null)[]} */
-    const factors = await ofLanes((lane) => ({ ask: "picture", lane }));
-    /** @type {(number[][] | null)[]} */
-    const answers = prompts.length
-      ? await ofLanes((lane) => ({ ask: "answer", lane, prompts }))
-      : [];
+    /** @type {(import("./types").Measured | null)[]} */
+    const measured = await ofLanes((lane) => ({ ask: "measure", lane, prompts }));
     return {
-      ...(prompts.length ? { answers } : {}),
-      evalLoss: evaluated.map((each) => orNull(each?.evalLoss ?? null)),
-      evalAccuracy: evaluated.map((each) => each?.evalAccuracy ?? null),
-      factors,
+      evalLoss: measured.map((each) => orNull(each?.evalLoss ?? null)),
+      evalAccuracy: measured.map((each) => each?.evalAccuracy ?? null),
+      answers: measured.map((each) => each?.answers ?? null),
+      factors: measured.map((each) => each?.factors ?? null),
     };
   }
 

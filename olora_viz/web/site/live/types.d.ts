@@ -74,6 +74,8 @@ export type Pictured = { A: Picture; B: Picture; sigma: number[] };
 export type PicturedByLayer = Record<string, Pictured>;
 
 export type Evaluation = { evalLoss: number; evalAccuracy: number };
+/** Of the held-out examples, the answers to prompts in tokens, and A and B since the start. */
+export type Measured = Evaluation & { answers: number[][]; factors: PicturedByLayer };
 /** A lane after a step; of one that has diverged there is nothing. */
 export type Trained = { loss: number; gradNorm: number };
 export type Result = { now: FactorsByLayer; start: FactorsByLayer; scale: number };
@@ -96,9 +98,7 @@ export type Question =
   | { ask: "start"; spec: Lane; share: number; of: number }
   | { ask: "add"; lane: number; spec: Lane; start: FactorsByLayer }
   | { ask: "train"; lane: number; examples: Example[] }
-  | { ask: "evaluate"; lane: number }
-  | { ask: "answer"; lane: number; prompts: number[][] }
-  | { ask: "picture"; lane: number }
+  | { ask: "measure"; lane: number; prompts: number[][] }
   | { ask: "result"; lane: number };
 export type Answer = { answer: unknown } | { error: string };
 
@@ -125,7 +125,6 @@ export type Heard =
       evalAccuracy?: (number | null)[];
       /** A and B since the start. */
       factors?: (PicturedByLayer | null)[];
-      /** Tokens of each lane's answers. */
       answers?: (number[][] | null)[];
       /** The lanes that have diverged at this step. */
       diverged: number[];

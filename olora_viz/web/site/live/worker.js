@@ -72,21 +72,20 @@ export function answering(post) {
       }
       case "train":
         return trainer.train(laneAt(question.lane), question.examples);
-      case "evaluate":
-        return trainer.evaluate(laneAt(question.lane), task.heldOut);
-      case "answer":
-        return trainer.answer(laneAt(question.lane), question.prompts, {
+      case "measure": {
+        const [lane, { heldOut }] = [laneAt(question.lane), task];
+        const { start, spec, scale } = lane;
+        const answers = await trainer.answer(lane, question.prompts, {
           end: model.tokenizer.end,
-          most: Math.max(...task.heldOut.map(([from, ...tokens]) => tokens.length - from)),
+          most: Math.max(...heldOut.map(([from, ...tokens]) => tokens.length - from)),
         });
-      case "picture": {
-        const lane = laneAt(question.lane);
         const now = await trainer.now(lane, model.pictured);
-        const moved = model.pictured.map((name) => {
-          const { start, spec, scale } = lane;
-          return [name, movedSince(weights[name], now[name], start[name], spec.r, scale)];
-        });
-        return Object.fromEntries(moved);
+        const moved = model.pictured.map((name) => [
+          name,
+          movedSince(weights[name], now[name], start[name], spec.r, scale),
+        ]);
+        const evaluation = await trainer.evaluate(lane, heldOut);
+        return { ...evaluation, answers, factors: Object.fromEntries(moved) };
       }
       case "result": {
         const lane = laneAt(question.lane);
