@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,6 +162,39 @@ def test_race_trains_in_the_page_and_stops_with_what_it_has(site: Page, static_s
     expect(figures.nth(2)).to_have_accessible_name(re.compile("before the first step"))
     site.get_by_role("button", name="Stop the race").click()
     expect(status).to_contain_text("stopped", timeout=60_000)
+    with site.expect_download() as taken:
+        site.locator("#live-take").get_by_role("link", name="OLoRA").click()
+    with zipfile.ZipFile(taken.value.path()) as adapter:
+        assert adapter.namelist() == ["adapter_config.json", "adapter_model.safetensors"]
+    site.get_by_role("button", name="Back to the recorded race").click()
+    expect(site.locator("#verdict")).to_contain_text("steps earlier than LoRA")
+    expect(status).to_contain_text("recorded")
+
+
+@NEEDS_JAX
+def test_a_link_sets_a_race_up_and_rows_of_the_reader_are_raced_or_refused(site: Page, static_site: Path) -> None:
+    link = "task=addition&steps=30&seeds=2&starts=milora,nobody&rate=3e-3&rank=4&prompt=2+and+2+make"
+    site.goto(f"{static_site.as_uri()}/index.html?{link}&view=workbench")
+    expect(site.locator("#live-task")).to_have_value("addition")
+    expect(site.locator("#live-seeds")).to_have_value("2")
+    expect(site.locator("#live-prompt")).to_have_value("2 and 2 make")
+    expect(site.locator(".lane-line b")).to_have_text(["3e-3", "4"])
+    expect(site.locator(".lane-line .chip")).to_have_text([re.compile("MiLoRA")])
+    site.locator("#live-task").select_option("own")
+    site.locator("#live-rows").fill("prompt,answer\n1 and 1 make,2\n1 and 2 make,")
+    site.locator("#race-button").click()
+    expect(site.locator("#status")).to_contain_text("Row 2 has no answer")
+    expect(site.locator("#verdict")).to_contain_text("steps earlier than LoRA")
+    rows = "\n".join(f"{i} and {j} make,{i + j}" for i in range(1, 7) for j in range(1, 7))
+    site.locator("#live-rows").fill(rows)
+    site.locator("#race-button").click()
+    expect(site.locator("#verdict")).to_contain_text(re.compile(r"Step \d+: .*Means of 2 seeds"), timeout=240_000)
+    expect(site.locator("#answers .prompt").first).to_have_text("2 and 2 make")
+    assert all(len(curve) >= 2 for curve in drawn(site, "accuracy"))
+    for key in ("loss", "gradient"):
+        assert any(len(curve) >= 5 for curve in drawn(site, key))
+    site.get_by_role("button", name="Back to the recorded race").click()
+    expect(site.locator("#status")).to_contain_text("recorded")
 
 
 def numbers(packed: str) -> list[float | None]:

@@ -16,14 +16,14 @@ const groupsOf = (seeds) =>
   }));
 
 test("the verdict names the best lane first and says who diverged", () => {
-  const words = verdict(groupsOf(1), [0.5, 0.97, null], "Step 5");
+  const words = verdict(groupsOf(1), [0.5, 0.97, null], 5);
   assert.match(words, /Step 5: OLoRA 97%, LoRA 50% right; PiSSA diverged\..*One seed/);
-  const lost = verdict(groupsOf(1), [null, null, null], "Step 5");
+  const lost = verdict(groupsOf(1), [null, null, null], 5);
   assert.match(lost, /Step 5: LoRA, OLoRA, PiSSA diverged\./);
 });
 
 test("of several seeds the verdict has the means and the ranges", () => {
-  const words = verdict(groupsOf(2), [0.5, 0.6, 0.9, 0.9, 0.7, null], "Step 5");
+  const words = verdict(groupsOf(2), [0.5, 0.6, 0.9, 0.9, 0.7, null], 5);
   assert.match(words, /OLoRA 90%, PiSSA 70%, LoRA 55% right/);
   assert.match(words, /2 seeds, .*: OLoRA 90%, LoRA 50% to 60%\./);
 });

@@ -105,7 +105,7 @@ if (scrub && last) {
       show(others, steps) {
         const { run, at } = props.value;
         const [frames, total] = [others ?? recorded, others ? steps : recorded.length - 1];
-        const follows = run !== "live" || at === last || frames.length === 1;
+        const follows = !others || run !== "live" || at === last || frames.length === 1;
         given.frames = frames;
         last = frames[frames.length - 1].at;
         const shown = follows ? last : at;

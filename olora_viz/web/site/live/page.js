@@ -108,9 +108,9 @@ export function live({ offer, assets, like, show }) {
   });
   const settle = () => {
     /** @type {HTMLElement} */ (own.parentElement).hidden = task.value !== OWN;
+    intoLink();
     if (task.value === OWN && document.querySelector("[data-first]"))
       document.getElementById("view-button")?.click();
-    intoLink();
   };
   for (const each of [task, steps, seeds, prompt]) each.addEventListener("change", settle);
 
@@ -310,6 +310,5 @@ export function live({ offer, assets, like, show }) {
     show(null, 0);
     buttons();
   });
-  settle();
   buttons();
 }

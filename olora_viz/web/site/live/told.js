@@ -31,14 +31,20 @@ const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.
 const of = ({ lanes }, values) =>
   lanes.map((k) => values[k]).filter((value) => typeof value === "number");
 
+/** What is said before the first step. @param {number | null} accuracy */
+const before = (accuracy) =>
+  `<div class="verdict"><p role="status"><b>At the start every lane is the base model: ` +
+  `${percent(accuracy ?? 0)} right.</b></p>` +
+  `<p class="below">This page trains them, on your machine.</p></div>`;
+
 /**
  * Say who is right how often, the best first.
  *
  * @param {Group[]} groups
  * @param {(number | null)[]} accuracy
- * @param {string} when
+ * @param {number} step
  */
-export function verdict(groups, accuracy, when) {
+export function verdict(groups, accuracy, step) {
   const ranked = groups
     .map((group) => ({ ...group, shares: of(group, accuracy) }))
     .map((each) => ({ ...each, share: each.shares.length ? mean(each.shares) : -1 }))
@@ -63,7 +69,7 @@ export function verdict(groups, accuracy, when) {
       ? `Means of ${seeds} seeds, from the lowest to the highest: ${ranges.join(", ")}.`
       : "One seed: the order could be luck.";
   return (
-    `<div class="verdict"><p role="status"><b>${when}: ${said}.</b></p>` +
+    `<div class="verdict"><p role="status"><b>Step ${step}: ${said}.</b></p>` +
     `<p class="below">Trained by this page, on your machine. ${luck}</p></div>`
   );
 }
@@ -159,7 +165,8 @@ export function stepsFigure(like, { groups, steps }, points, unit) {
   const { data } = curves(groups, points, "lines");
   const { members, smoothing, ...meta } = JSON.parse(like.layout.meta);
   const { range, tickvals, ticktext, ...yaxis } = JSON.parse(like.layout.yaxis);
-  const changed = { meta: { ...meta, unit }, annotations: [] };
+  const message = points.length ? "" : "No step has been made yet.";
+  const changed = { meta: { ...meta, unit, message }, annotations: [] };
   return {
     data,
     layout: layoutLike(like, steps, {
@@ -250,11 +257,12 @@ export function teller(like, asked, show) {
   /** @param {number} at @param {(number | null)[]} shares @param {(number[][] | null)[]} said @param {(PicturedByLayer | null)[]} [factors] */
   const frame = (at, shares, said, factors) => {
     accuracy.push({ step: at, values: shares });
-    const when = at ? `Step ${at}` : "At the start";
     /** @type {Record<string, string>} */
-    const texts = { verdict: verdict(groups, shares, when) };
-    if (asked.asked.length)
-      texts.answers = answersCard(asked, ready?.answers ?? [], said, when.toLowerCase());
+    const texts = { verdict: at ? verdict(groups, shares, at) : before(shares[0]) };
+    if (asked.asked.length) {
+      const when = at ? `at step ${at}` : "at the start";
+      texts.answers = answersCard(asked, ready?.answers ?? [], said, when);
+    }
     /** @type {Record<string, Packed>} */
     const figures = { accuracy: accuracyFigure(like.accuracy, asked, accuracy) };
     if (like.loss) figures.loss = stepsFigure(like.loss, asked, losses, "nats per answer token");
