@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from olora_viz.figures.live.bundle import bundle
+from olora_viz.figures.live.bundle import bundle, joined
 from olora_viz.figures.live.serving import HERE, PACKAGE, installed
 
 ENTRIES = (
@@ -52,15 +52,29 @@ def test_a_comment_ends_where_it_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ('import * as a from "./b.js";\n', "a.js must import names"),
         ('export { b } from "./b.js";\n', "a.js must import names"),
         ('import b from "elsewhere";\n', "a.js must import names"),
-        ('import { b } from "./b.js";\n', "b.js must export in a declaration"),
+        ('import { b } from "./b.js";\n', "b.js must export in a declaration or a list"),
     ],
 )
 def test_a_form_that_would_be_lost_is_refused(tmp_path: Path, other: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        bundle(modules(tmp_path, a=other, b="const b = 1;\nexport { b };\n"))
+        bundle(modules(tmp_path, a=other, b="const b = 1;\nexport default b;\n"))
+
+
+def test_a_package_is_a_constant_and_what_runs_later_is_left_out(tmp_path: Path) -> None:
+    entry = modules(
+        tmp_path,
+        a='import * as all from "./b-c.js";\nimport { x } from "package";\nexport const a = x + all.y;\n',
+        **{"b-c": 'const one = 1;\nconst f = async () => await import("./gone.js");\nexport { one as y, f };\n'},
+    )
+    text = joined(entry, "$a", {"package": "$package"})
+    assert "const all = $a0_b_c;" in text
+    assert "const { x } = $package;" in text
+    assert "return { y: one, f };" in text
+    assert "import" not in text
+    assert text.endswith("return { a };\n})();\n")
+    assert "const $a = (() =>" in text
 
 
 def test_a_circle_is_refused(tmp_path: Path) -> None:

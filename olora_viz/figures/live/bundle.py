@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,68 +53,90 @@ def _packed(trace: dict[str, Any]) -> dict[str, str]:
     return {**points, "trace": one_line({key: value for key, value in trace.items() if key not in points})}
 
 
-_IMPORT = re.compile(r'^import \{([^{}]*)\} from "(\.{1,2}/[^"\n]+)";$', re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
-_LEFT = re.compile(r"^(?:import\b|export\b[^;]*? from\b).*", re.MULTILINE)
+_IMPORT = re.compile(r'^import (?:\{([^{}]*)\}|\* as (\w+)) from "([^"\n]+)";$', re.MULTILINE)
+_DECLARED = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
+_LISTED = re.compile(r"^export \{([^{}]*)\};$", re.MULTILINE)
+_LATER = re.compile(r'await import\("[^"\n]+"\)')
+_LEFT = re.compile(r"^(?:import\b(?! *\()|export\b[^;]*? from\b).*", re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/)[\s\S])*\*/[ \t]*)\n", re.MULTILINE)
 """A comment on lines of its own."""
 _INDENTATION = re.compile(r"^[ \t]+", re.MULTILINE)
+_OTHER = re.compile(r"\W")
 
 
 def bundle(entry: Path) -> str:
-    """Return a module and everything it imports as one module.
-
-    Each imported module becomes a constant, the value of a function that runs once and returns the module's exports.
-    Modules come after those that they import. Comments and indentation are dropped, the latter also in texts of
-    several lines.
+    """Return a module and everything it imports as one module, see `joined`.
 
     Args:
-        entry: the module whose exports become those of the result, in any form that names no other file. The other
-            modules export functions, constants and classes in their declarations. All modules import names from
-            relative paths, in the form of ``import { one, two as other } from "./three.js";``.
+        entry: the module whose exports become those of the result, in any form that names no other file.
+    """
+    *others, (_, last) = _linked(entry, "$", {})
+    return _INDENTATION.sub("", "".join((*(_constant(name, source) for name, source in others), last)))
+
+
+def joined(entry: Path, name: str, given: Mapping[str, str] | None = None) -> str:
+    """Return a module and everything it imports as constants, the last of which is `name`.
+
+    Each module becomes a constant, the value of a function that runs once and returns the module's exports. Modules
+    come after those that they import. Comments and indentation are dropped, the latter also in texts of several lines.
+    What a module would import only when it runs is left out, and fails there.
+
+    Args:
+        entry: like the others, it exports functions, constants and classes in their declarations or in a list, and
+            imports names or all of a relative path, as in ``import { one, two as other } from "./three.js";``.
+        given: by the name of a package, the constant that holds its exports.
 
     Raises:
         ValueError: a module imports or exports in another form, or the imports are circular.
         OSError: a module does not exist.
     """
+    *others, (_, last) = _linked(entry, name, given or {})
+    modules = (*others, (name, last))
+    return _INDENTATION.sub("", "".join(_constant(constant, source) for constant, source in modules))
+
+
+def _linked(entry: Path, start: str, given: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the modules, each after its imports, as names of constants, which begin alike, and sources."""
     sources: dict[Path, str] = {}
-    _collect(entry.resolve(), (), sources)
-    names = {path: f"${i}_{path.stem}" for i, path in enumerate(sources)}
-    *others, last = (_linked(path, source, names) for path, source in sources.items())
-    wrapped = map(_wrapped, sources, others, names.values())
-    return "".join((*wrapped, last))
+    _collect(entry.resolve(), (), sources, given)
+    names = {path: f"{start}{i}_{_OTHER.sub('_', path.stem)}" for i, path in enumerate(sources)}
+
+    def constants(path: Path, match: re.Match[str]) -> str:
+        wanted = match[2] or f"{{{match[1].replace(' as ', ': ')}}}"
+        return f"const {wanted} = {given.get(match[3]) or names[(path.parent / match[3]).resolve()]};"
+
+    linked = []
+    for path, source in sources.items():
+        text = _IMPORT.sub(partial(constants, path), source)
+        if left := _LEFT.search(text):
+            raise ValueError(f"{path.name} must import names from a relative path, not {left[0]!r}")
+        linked.append((names[path], text))
+    return linked
 
 
-def _collect(path: Path, importers: tuple[Path, ...], sources: dict[Path, str]) -> None:
+def _collect(path: Path, importers: tuple[Path, ...], sources: dict[Path, str], given: Mapping[str, str]) -> None:
     """Read a module after its imports."""
     if path in importers:
         circle = " → ".join(one.name for one in (*importers, path))
         raise ValueError(f"modules must not import each other in a circle: {circle}")
     if path in sources:
         return
-    source = _INDENTATION.sub("", _COMMENT.sub("", path.read_text(encoding="utf-8")))
-    for _, other in _IMPORT.findall(source):
-        _collect((path.parent / other).resolve(), (*importers, path), sources)
+    source = _COMMENT.sub("", path.read_text(encoding="utf-8"))
+    for *_, other in _IMPORT.findall(source):
+        if other.startswith("."):
+            _collect((path.parent / other).resolve(), (*importers, path), sources, given)
+        elif other not in given:
+            raise ValueError(f"{path.name} must import names from a relative path, not {other!r}")
     sources[path] = source
 
 
-def _linked(path: Path, source: str, names: dict[Path, str]) -> str:
-    """Replace a module's imports by constants."""
-
-    def constants(match: re.Match[str]) -> str:
-        wanted = match[1].replace(" as ", ": ")
-        return f"const {{{wanted}}} = {names[(path.parent / match[2]).resolve()]};"
-
-    linked = _IMPORT.sub(constants, source)
-    if left := _LEFT.search(linked):
-        raise ValueError(f"{path.name} must import names from a relative path, not {left[0]!r}")
-    return linked
-
-
-def _wrapped(path: Path, linked: str, name: str) -> str:
+def _constant(name: str, linked: str) -> str:
     """Return a module as a constant that holds its exports by name."""
-    exported = ", ".join(_EXPORT.findall(linked))
-    body = _EXPORT.sub("", linked)
+    exported = _DECLARED.findall(linked)
+    for pair in ",".join(_LISTED.findall(linked)).split(","):
+        inner, _, outer = pair.strip().partition(" as ")
+        exported += [f"{outer}: {inner}" if outer else inner] if inner else []
+    body = _LATER.sub("(() => { throw Error('left out'); })()", _LISTED.sub("", _DECLARED.sub("", linked)))
     if left := re.search(r"^export\b.*", body, re.MULTILINE):
-        raise ValueError(f"{path.name} must export in a declaration, not {left[0]!r}")
-    return f"const {name} = (() => {{\n{body}return {{ {exported} }};\n}})();\n"
+        raise ValueError(f"{name.partition('_')[2]}.js must export in a declaration or a list, not {left[0]!r}")
+    return f"const {name} = (() => {{\n{body}return {{ {', '.join(exported)} }};\n}})();\n"
