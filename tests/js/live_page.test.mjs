@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { lanesOf } from "../../olora_viz/web/site/live/page.js";
+import { lanesOf, refusal } from "../../olora_viz/web/site/live/page.js";
 import { accuracyFigure, answersCard, verdict } from "../../olora_viz/web/site/live/told.js";
 
 /** @param {number} seeds */
@@ -79,4 +79,29 @@ test("the chart has the points that each lane has, and a label at its last one",
   assert.deepEqual([first.x, first.y, second.x], [5, 0.25, 0]);
   assert.equal(JSON.parse(layout.meta).title, "Held-out accuracy");
   assert.equal(JSON.parse(layout.meta).members, undefined);
+});
+
+test("a browser that cannot train says why, one that can says nothing", () => {
+  const here = /** @type {any} */ (globalThis);
+  const [wasm, workers] = [here.WebAssembly, here.Worker];
+  const memory = (/** @type {number | undefined} */ deviceMemory) =>
+    Object.defineProperty(here, "navigator", { value: { deviceMemory }, configurable: true });
+  try {
+    delete here.Worker;
+    assert.match(refusal(), /no workers.*the recorded race stays/);
+    here.Worker = class {};
+    memory(undefined);
+    assert.equal(refusal(), "");
+    memory(8);
+    assert.equal(refusal(), "");
+    memory(1);
+    assert.match(refusal(), /1 GB of memory, and a race needs 2/);
+    here.WebAssembly = { validate: () => false };
+    assert.match(refusal(), /no SIMD/);
+    here.WebAssembly = undefined;
+    assert.match(refusal(), /no WebAssembly/);
+  } finally {
+    [here.WebAssembly, here.Worker] = [wasm, workers];
+    delete here.navigator;
+  }
 });

@@ -1,13 +1,15 @@
 """The static pages: what they show is what the page shows, and a folder is written whole or not at all."""
 
+import html
 import json
 import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
+from support.needs import NEEDS_JAX
 from support.nightly import at_night
 from support.verbs import run
 
@@ -141,6 +143,24 @@ def test_without_a_script_a_lesson_has_all_its_words(static_site: Path) -> None:
         assert lesson.title in words
         plain = [one for one in (lesson.ask, lesson.do) if "$" not in one]
         assert all(" ".join(one.split())[:40].replace("'", "&#39;") in " ".join(words.split()) for one in plain)
+
+
+@NEEDS_JAX
+def test_a_lesson_s_race_can_be_raced_where_it_is_read(static_site: Path) -> None:
+    linked = {}
+    for name in LESSONS:
+        page = (static_site / "learn" / f"{name}.html").read_text("utf-8")
+        if found := re.search(r'href="\.\./index\.html\?(task=[^"]*)"', page):
+            linked[name] = dict(parse_qsl(html.unescape(found[1])))
+    races = {name for name, lesson in LESSONS.items() if lesson.page == "race" and lesson.recording}
+    assert set(linked) == races
+    first = (static_site / "index.html").read_text("utf-8")
+    for name, asked in linked.items():
+        lanes = GALLERY[LESSONS[name].recording or ""].config.lanes
+        assert set(asked["starts"].split(",")) == {lane.init for lane in lanes} & set(race_pages.LIVE_STARTS)
+        assert (float(asked["rate"]), int(asked["rank"])) in {(lane.lr, lane.r) for lane in lanes}
+        for choice in (f'<option value="{asked["task"]}"', f">{asked['steps']}</option>"):
+            assert choice in first
 
 
 def test_a_folder_that_is_not_empty_is_left_as_it_is(tmp_path: Path) -> None:

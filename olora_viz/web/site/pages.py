@@ -25,7 +25,7 @@ from olora_viz.web import handout, learn
 from olora_viz.web.claims import intro
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.site.page import FIRST, Page, card, columns, contents, differing, numbered, places, race_path
-from olora_viz.web.site.race import guide
+from olora_viz.web.site.race import guide, live_link
 from olora_viz.web.spectrum import (
     A_LAYER,
     A_MATRIX,
@@ -44,21 +44,26 @@ MODEL = "glassllm"
 """Its model."""
 
 
-def lesson_pages() -> list[Page]:
-    """Return a page for every lesson."""
-    return [_lesson_page(lesson) for lesson in LESSONS.values()]
+def lesson_pages(*, is_live: bool) -> list[Page]:
+    """Return a page for every lesson; `is_live`: whether the site's first page trains where it is read."""
+    return [_lesson_page(lesson, _links(is_live=is_live)) for lesson in LESSONS.values()]
 
 
-def _links() -> learn.Links:
+def _links(*, is_live: bool) -> learn.Links:
     turn = Markup('<a href="{}.html" data-lesson="{}"{}>{}</a>')
     opens = Markup('<a class="primary" href="{}">{}</a>')
+    races = Markup('<a class="quiet" href="../index.html?{}">Race it here</a>')
     return learn.Links(
         lesson=lambda name, content, more: turn.format(name, name, Markup(more), content),  # noqa: S704
         page=lambda lesson: (
             opens.format(_about(lesson), LINK_WORDS[lesson.page]) if lesson.page in LINK_WORDS else Markup("")
         ),
-        race=lambda lesson: Markup(""),
+        race=lambda lesson: races.format(link) if (link := _live_link(lesson) if is_live else "") else Markup(""),
     )
+
+
+def _live_link(lesson: Lesson) -> str:
+    return live_link(lesson.config) if lesson.page == "race" else ""
 
 
 LINK_WORDS = {
@@ -76,8 +81,8 @@ def _about(lesson: Lesson) -> str:
     return f"../{race_path(lesson.recording or FIRST)}{f'?lesson={lesson.name}' * bool(guide(lesson))}"
 
 
-def _lesson_page(lesson: Lesson) -> Page:
-    links, frames = _links(), []
+def _lesson_page(lesson: Lesson, links: learn.Links) -> Page:
+    frames = []
     slider: Markup | str = ""
     if lesson.picture == "qr":
         most = min(example_matrix().shape)

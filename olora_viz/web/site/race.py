@@ -19,6 +19,7 @@ from olora_viz.learn.lessons.lesson import Guide
 from olora_viz.learn.terms import with_terms
 from olora_viz.machine.tables import folded, one_line
 from olora_viz.machine.wording import and_, compact, counted, seconds
+from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import seed_groups
 from olora_viz.views.html import mark, status
 from olora_viz.views.inside import inside_view
@@ -31,7 +32,7 @@ from olora_viz.web.parts.export import EXPORTS
 from olora_viz.web.parts.guide import strip
 from olora_viz.web.race.controls import SCRUB
 from olora_viz.web.race.inside import INSIDE_HEADING
-from olora_viz.web.site.live_data import LIVE_TASKS
+from olora_viz.web.site.live_data import LIVE_TASKS, MODEL
 from olora_viz.web.site.page import (
     FIRST,
     SITE_TITLE,
@@ -188,18 +189,31 @@ def _offer(record: RaceRecord) -> Markup:
     )
 
 
+LIVE_STEPS = (30, 60, 120)
+"""The steps that a race there may have."""
+
 LIVE_SETTINGS = Markup(
-    '<div class="live-settings"><label>steps <select id="live-steps"><option>30</option><option selected>60</option>'
-    "<option>120</option></select></label>"
+    '<div class="live-settings"><label>steps <select id="live-steps">{}</select></label>'
     '<label>seeds <select id="live-seeds"><option>1</option><option>2</option><option>3</option></select></label>'
     '<label>your own prompt <input id="live-prompt" maxlength="200" autocomplete="off"></label>'
     "<label hidden>your rows: a prompt and an answer each, as CSV or JSON; they stay in this page"
     '<textarea id="live-rows" rows="6" placeholder="prompt,answer&#10;3 and 4 make,7"></textarea></label></div>'
-)
+).format(Markup("").join(Markup("<option{}>{}</option>").format(" selected" * (n == 60), n) for n in LIVE_STEPS))
 """What else a race that is trained where it is read may be asked for."""
 
 LIVE_STARTS = ("lora", "olora", "pissa", "milora", "random_orthonormal")
 """The starts that ``live/starts.js`` computes."""
+
+
+def live_link(config: RaceConfig | None) -> str:
+    """Return the query with which the site's first page races like this, at the first rate; empty if it cannot."""
+    lanes = [lane for lane in config.lanes if lane.init in LIVE_STARTS] if config else []
+    if not config or config.model != MODEL or config.task not in LIVE_TASKS or not lanes:
+        return ""
+    steps = next((n for n in LIVE_STEPS if n >= config.steps), LIVE_STEPS[-1])
+    starts = ",".join(dict.fromkeys(lane.init for lane in lanes))
+    first = lanes[0]
+    return f"task={config.task}&steps={steps}&starts={starts}&rate={compact(first.lr)}&rank={first.r}"
 
 
 def _race_charts(record: RaceRecord, view: RaceView, figures: Mapping[str, Any]) -> Markup:

@@ -99,7 +99,7 @@ def write_site(
         report(0.3, "decomposing the layers")
         spectra = pages.spectrum_pages(Lab(), Limits())
         docs = documentation()
-        lessons = [*pages.lesson_pages(), pages.handout_page()]
+        lessons = [*pages.lesson_pages(is_live=bool(trains)), pages.handout_page()]
         every = [*own_pages, *lessons, pages.claims_page(), *spectra]
         with atomic_folder(folder) as partial:
             write_assets(partial / ASSETS)

@@ -44,7 +44,7 @@ export function refusal() {
     return `This browser has no WebAssembly or no workers, so it cannot train here: ${stays}.`;
   if (!WebAssembly.validate(Uint8Array.from(SIMD)))
     return `This browser's WebAssembly has no SIMD, without which training takes hours: ${stays}.`;
-  const { deviceMemory = LEAST_MEMORY } = /** @type {any} */ (navigator);
+  const { deviceMemory = LEAST_MEMORY } = /** @type {any} */ (globalThis).navigator ?? {};
   if (deviceMemory < LEAST_MEMORY)
     return `This device has ${deviceMemory} GB of memory, and a race needs ${LEAST_MEMORY}: ${stays}.`;
   return "";
