@@ -341,8 +341,9 @@ def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(phone: 
     chart = page.locator("#accuracy-figure").bounding_box()
     assert chart
     assert abs(chart["y"] - heights[1]) < 2
-    # Whatever a race does, its status has one line, and the bar its height.
-    bar = page.locator("#top-bar").bounding_box()
+    # Whatever a race does, its status has one line, and the bar one height: the estimate beside Race, which has more
+    # lines where a race takes long, is gone then.
+    bars = []
     record = replace(GALLERY["first"], recorded=False, complete=False, device="CUDA")
     for state, note in (("racing", "evaluating 64 held-out examples, 100%"), ("racing", ""), ("paused", "")):
         line = status(replace(record, state=state, note=note), 55)
@@ -350,7 +351,8 @@ def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(phone: 
         box = page.locator("#status .status").bounding_box()
         assert box
         assert box["height"] < 28, line
-        assert page.locator("#top-bar").bounding_box() == bar
+        bars.append(page.locator("#top-bar").bounding_box())
+    assert bars == bars[:1] * 3
 
 
 def test_no_label_of_the_set_up_shines_through_the_bar(same_page: Page) -> None:
