@@ -47,6 +47,8 @@ def selected_by(changed: Iterable[str]) -> list[str]:
                 tests |= ALWAYS
             case ("tests", folder, _, *_) if folder in ALWAYS.union(*FLOORS):
                 tests.add(folder)
+            case ("tests", "js", *_):
+                tests.add("web")  # npm runs them, but for what the tests of a race in the browser run
             case (folder, _, *_) if folder in TEXTS:
                 pass
             case (text,) if text.endswith(".md"):
