@@ -164,7 +164,7 @@ export function live({ offer, assets, like, show }) {
   const reset = button("↺", "Back to the recorded race");
   /** @type {Running | null} */
   let running = null;
-  let [resting, number] = [false, 0];
+  let [resting, ready, number] = [false, false, 0];
 
   const buttons = () => {
     race.textContent = running ? (resting ? "▶ Continue" : "❚❚ Pause") : "▶ Race";
@@ -209,7 +209,7 @@ export function live({ offer, assets, like, show }) {
         tell(message);
         hear(message, asked.lanes, words);
       });
-      resting = false;
+      resting = ready = false;
       say("loading", "the starts of the lanes");
     } catch (error) {
       fail(messageOf(error));
@@ -264,7 +264,8 @@ export function live({ offer, assets, like, show }) {
 
   /** @param {Heard} message @param {Lane[]} lanes @param {{ groups: Group[], steps: number }} of */
   function hear(message, lanes, { groups, steps }) {
-    if (message.kind === "step") {
+    if (message.kind === "ready") ready = true;
+    else if (message.kind === "step") {
       const time = `${message.seconds.toFixed(0)} s`;
       say(resting ? "paused" : "racing", `step ${message.step} of ${steps} · ${time}`);
     } else if (message.kind === "done") {
@@ -299,8 +300,11 @@ export function live({ offer, assets, like, show }) {
     running?.step();
     buttons();
   });
-  stop.addEventListener("click", () => running?.stop());
-  reset.addEventListener("click", () => {
+  // Before the first step there is nothing that a stopped race could leave.
+  stop.addEventListener("click", () => (ready ? running?.stop() : leave()));
+  reset.addEventListener("click", leave);
+
+  function leave() {
     number++;
     running?.reset();
     running = null;
@@ -309,6 +313,6 @@ export function live({ offer, assets, like, show }) {
     status.innerHTML = recorded;
     show(null, 0);
     buttons();
-  });
+  }
   buttons();
 }
