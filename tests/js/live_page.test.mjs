@@ -2,7 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { lanesOf, refusal } from "../../olora_viz/web/site/live/page.js";
-import { accuracyFigure, answersCard, verdict } from "../../olora_viz/web/site/live/told.js";
+import {
+  accuracyFigure,
+  answerText,
+  answersCard,
+  verdict,
+} from "../../olora_viz/web/site/live/told.js";
 
 /** @param {number} seeds */
 const groupsOf = (seeds) =>
@@ -46,7 +51,18 @@ test("answers are right or wrong where the right one is known, and text is no ma
   assert.ok(!card.includes("<b><") && !card.includes("<i>"));
   assert.match(card, /own &#60;i&#62;/);
   assert.match(card, /yes <span role="img" title="right".* 1 of 2/);
-  assert.match(card, /&#60;b&#62; <span role="img" title="wrong"/);
+  assert.match(card, /&#60;b&#62;… <span role="img" title="wrong"/);
+});
+
+test("a wrong answer ends with the text, with its line, or where the right one would have", () => {
+  const words = ["", " yes", "\n", "no"];
+  const decode = (/** @type {number[]} */ tokens) => tokens.map((t) => words[t]).join("");
+  assert.equal(answerText([1, 3], [1], decode), "yes");
+  assert.equal(answerText([3, 3], [1], decode), "no…");
+  assert.equal(answerText([3, 0], [1, 0], decode), "no");
+  assert.equal(answerText([3, 2, 1], [1, 1, 1], decode), "no");
+  assert.equal(answerText([0], [1], decode), "");
+  assert.equal(answerText([1, 3], [], decode), "yesno…");
 });
 
 test("each start has a lane for each seed", () => {

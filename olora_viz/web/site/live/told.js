@@ -178,17 +178,18 @@ export function stepsFigure(like, { groups, steps }, points, unit) {
 
 /**
  * Return an answer in words: the right one if it begins with its tokens, as in accuracy; else as many tokens
- * as the right one has, or its first line.
+ * as the right one has, or the first line of them. An ellipsis marks that it went on.
  *
  * @param {number[]} tokens
  * @param {number[]} right
- * @param {(tokens: number[]) => string} decode
+ * @param {(tokens: number[]) => string} decode without the token that ends a text
  */
 export function answerText(tokens, right, decode) {
   if (right.length && right.every((token, i) => tokens[i] === token)) return decode(right).trim();
   const said = right.length ? tokens.slice(0, right.length) : tokens;
-  const [line] = decode(said).trim().split("\n");
-  return line.trim();
+  const [line, ...others] = decode(said).trim().split("\n");
+  const ended = others.length > 0 || decode(said.slice(-1)) === "";
+  return line.trim() + (ended ? "" : "…");
 }
 
 /**
