@@ -24,23 +24,23 @@ test("the verdict names the best lane first and says who diverged", () => {
   const words = verdict(groupsOf(1), [0.5, 0.97, null], 5);
   assert.match(words, /Step 5: OLoRA 97%, LoRA 50% right; PiSSA diverged\..*One seed/);
   const lost = verdict(groupsOf(1), [null, null, null], 5);
-  assert.match(lost, /Step 5: LoRA, OLoRA, PiSSA diverged\./);
+  assert.match(lost, /Step 5: LoRA, OLoRA, PiSSA diverged\..*your machine\. Try a lower rate\.</);
 });
 
 test("of several seeds the verdict has the means and the ranges", () => {
   const words = verdict(groupsOf(2), [0.5, 0.6, 0.9, 0.9, 0.7, null], 5);
-  assert.match(words, /OLoRA 90%, PiSSA 70%, LoRA 55% right/);
+  assert.match(words, /OLoRA 90%, PiSSA 70% \(1 of 2 seeds diverged\), LoRA 55% right/);
   assert.match(words, /2 seeds, .*: OLoRA 90%, LoRA 50% to 60%\./);
 });
 
 test("answers are right or wrong where the right one is known, and text is no markup", () => {
   const decode = (/** @type {number[]} */ tokens) => tokens.map((t) => ["<b>", "yes"][t]).join("");
-  const asked = [
+  const questions = [
     { prompt: "own <i>", right: [] },
     { prompt: "q", right: [1] },
   ];
   const card = answersCard(
-    { groups: groupsOf(2).slice(0, 1), asked, decode },
+    { groups: groupsOf(2).slice(0, 1), questions, decode },
     [[0], [0]],
     [
       [[1], [1]],

@@ -125,8 +125,10 @@ def test_answers_are_python_s(heard: dict[str, list[dict[str, Any]]]) -> None:
     each = [ready["answers"], *steps(heard["mixed"])[-1]["answers"]]
     for said, texts in zip(each, zip(*((answer.base, *answer.lanes) for answer in ours), strict=True), strict=True):
         for tokens, text in zip(said, texts, strict=True):
-            # Python goes on to the end of the word
-            assert text.startswith(tokenizer.decode(tokens).partition("\n")[0].strip()[: len(text)])
+            assert tokens
+            begun = tokenizer.decode(tokens, skip_special_tokens=True).strip().partition("\n")[0].strip()
+            assert bool(begun) == bool(text)
+            assert text.startswith(begun[: len(text)])  # Python goes on to the end of the word
 
 
 @pytest.mark.parametrize("name", RACES)

@@ -5,9 +5,9 @@ import { jit, numpy as np, vjp } from "@jax-js/jax";
 import { laidOut, rowsOnDevice } from "./batches.js";
 import { makeModel } from "./model.js";
 import { atStart, clock, update } from "./optimizer.js";
-import { packingOf } from "./packing.js";
 import { generator } from "./random.js";
 import { STARTS } from "./starts.js";
+import { vectorsOf } from "./vectors.js";
 import { onDevice, padded, paddedOnDevice, resized } from "./weights.js";
 
 /** @typedef {import("./types").Lane} Spec */
@@ -61,21 +61,21 @@ export function makeTrainer(weights, shape, size) {
       frozen[name] = paddedOnDevice(without(weights[name], start[name], spec.r, scale));
       theta[name] = factorsOnDevice(weights[name], start[name], spec.r);
     }
-    const state = atStart(passes(spec.r).packing.packed(theta));
+    const state = atStart(passes(spec.r).vectors.joined(theta));
     return { spec, scale, start, frozen, state, done: 0 };
   };
 
   /**
-   * The compiled passes of lanes of one rank, for which the factors have one packing.
+   * The compiled passes of lanes of one rank, for which the factors lie in vectors alike.
    *
    * @param {number} r
    */
   const compiled = (r) => {
-    const packing = packingOf(model.names.map((name) => [name, shapesOf(weights[name], r)]));
+    const vectors = vectorsOf(model.names.map((name) => [name, shapesOf(weights[name], r)]));
     const step = jit(
       /** @param {Lane["frozen"]} frozen @param {State} state @param {Tensor} scale @param {import("./model.js").Rows} rows @param {Tensor} clock */
       (frozen, state, scale, { ids, pick, targets, share }, clock) => {
-        const theta = packing.unpacked(state.theta.map((x) => x.ref));
+        const theta = vectors.apart(state.theta.map((x) => x.ref));
         const [y, back] = vjp(
           (/** @type {import("./types").Tree} */ theta) =>
             model.hidden({ theta, frozen, scale }, ids, pick),
@@ -83,19 +83,19 @@ export function makeTrainer(weights, shape, size) {
         );
         const { loss, gradient } = model.lossAndGradient(y, targets, share);
         const [all] = back(gradient);
-        return { loss, ...update(state, packing.packed(all), clock) };
+        return { loss, ...update(state, vectors.joined(all), clock) };
       },
     );
     const judge = jit(
       /** @param {Lane["frozen"]} frozen @param {Tensor[]} theta @param {Tensor} scale @param {import("./model.js").Rows} rows */
       (frozen, theta, scale, { ids, pick, targets, share }) => {
         share.dispose();
-        const y = model.hidden({ theta: packing.unpacked(theta), frozen, scale }, ids, pick);
+        const y = model.hidden({ theta: vectors.apart(theta), frozen, scale }, ids, pick);
         const best = np.argmax(model.logits(y.ref), -1);
         return { losses: model.tokenLosses(y, targets), best };
       },
     );
-    return { packing, step, judge };
+    return { vectors, step, judge };
   };
   /** @type {Map<number, ReturnType<typeof compiled>>} */
   const known = new Map();
@@ -175,7 +175,7 @@ export function makeTrainer(weights, shape, size) {
   /** A and B as they are, of some layers. @param {Lane} lane @param {string[]} [names] @returns {Promise<FactorsByLayer>} */
   const now = async ({ state, spec: { r } }, names = model.names) => {
     const values = await Promise.all(state.theta.map((x) => x.ref.data()));
-    const { matrix } = passes(r).packing;
+    const { matrix } = passes(r).vectors;
     return Object.fromEntries(
       names.map((name) => {
         const { rows, columns } = weights[name];

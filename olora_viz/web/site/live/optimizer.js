@@ -6,7 +6,7 @@ import { numpy as np } from "@jax-js/jax";
 
 const BETAS = /** @type {const} */ ([0.9, 0.999]);
 const EPS = 1e-8;
-/** The factors and their moments, see packing.js. @typedef {{ theta: Tensor[], first: Tensor[], second: Tensor[] }} State */
+/** The factors and their moments, see vectors.js. @typedef {{ theta: Tensor[], first: Tensor[], second: Tensor[] }} State */
 
 /** @param {Tensor[]} theta @returns {State} */
 export function atStart(theta) {

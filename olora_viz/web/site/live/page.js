@@ -22,7 +22,6 @@ import { tokenizerOf } from "./tokenizer.js";
 /** @typedef {{ pause(): void, resume(): void, step(): void, stop(): void, reset(): void }} Running */
 
 const OWN = "own";
-const SEEDS = 3;
 const LONGEST_PROMPT = 48; // tokens
 const LEAST_MEMORY = 2; // GB
 const LINKED = {
@@ -165,6 +164,8 @@ export function live({ offer, assets, like, show }) {
   /** @type {Running | null} */
   let running = null;
   let [resting, ready, number] = [false, false, 0];
+  /** @type {Set<number>} lanes of the race */
+  let diverged = new Set();
 
   const buttons = () => {
     race.textContent = running ? (resting ? "▶ Continue" : "❚❚ Pause") : "▶ Race";
@@ -210,6 +211,7 @@ export function live({ offer, assets, like, show }) {
         hear(message, asked.lanes, words);
       });
       resting = ready = false;
+      diverged = new Set();
       say("loading", "the starts of the lanes");
     } catch (error) {
       fail(messageOf(error));
@@ -224,11 +226,11 @@ export function live({ offer, assets, like, show }) {
     /** @type {Task} */
     const known =
       task.value === OWN
-        ? taskOf(rowsOf(own.value), tokenizer, data, SEEDS)
+        ? taskOf(rowsOf(own.value), tokenizer, data, seeds.options.length)
         : data.tasks[task.value];
     const heldOut = known.asked.map((i) => known.heldOut[i]);
     const prompts = heldOut.map(([from, ...tokens]) => tokens.slice(0, from));
-    const asked = heldOut.map(([from, ...tokens]) => ({
+    const questions = heldOut.map(([from, ...tokens]) => ({
       prompt: tokenizer.decode(tokens.slice(0, from)),
       right: tokens.slice(from),
     }));
@@ -238,9 +240,10 @@ export function live({ offer, assets, like, show }) {
       const tokens = tokenizer.encode(said);
       if (tokens.length > LONGEST_PROMPT)
         throw Error(`A prompt here has at most ${LONGEST_PROMPT} tokens, not ${tokens.length}.`);
-      width = Math.max(width, 4 * Math.ceil((tokens.length + 8) / 4));
+      const longest = Math.max(...known.heldOut.map(([from, ...row]) => row.length - from));
+      width = Math.max(width, 4 * Math.ceil((tokens.length + longest) / 4));
       prompts.unshift(tokens);
-      asked.unshift({ prompt: said, right: [] });
+      questions.unshift({ prompt: said, right: [] });
     }
     const count = Number(seeds.value);
     const lanes = lanesOf(rows, count);
@@ -255,7 +258,7 @@ export function live({ offer, assets, like, show }) {
     return {
       asked: { ...race, data: { ...data, tasks: { [task.value]: { ...known, width } } } },
       words: {
-        ...{ groups, asked, starts: offer.starts, layers: offer.layers, steps: total },
+        ...{ groups, questions, starts: offer.starts, layers: offer.layers, steps: total },
         ...{ examples: known.heldOut.length, baseline: task.value === offer.task },
         decode: tokenizer.decode,
       },
@@ -266,6 +269,7 @@ export function live({ offer, assets, like, show }) {
   function hear(message, lanes, { groups, steps }) {
     if (message.kind === "ready") ready = true;
     else if (message.kind === "step") {
+      message.diverged.forEach((k) => diverged.add(k));
       const time = `${message.seconds.toFixed(0)} s`;
       say(resting ? "paused" : "racing", `step ${message.step} of ${steps} · ${time}`);
     } else if (message.kind === "done") {
@@ -275,9 +279,14 @@ export function live({ offer, assets, like, show }) {
         message.status,
         `${message.step} steps in ${message.seconds.toFixed(1)} s, on your machine`,
       );
-      take.textContent = "Take an adapter with you, for PEFT: ";
-      for (const { name, lanes: members } of groups) {
-        const k = members[0];
+      const sound = groups.filter(({ lanes: [k] }) => message.step && !diverged.has(k));
+      const seed = lanes.some((lane) => lane.seed) ? " of seed 0" : "";
+      if (sound.length)
+        take.textContent = `Take an adapter${seed} after step ${message.step}, for PEFT: `;
+      for (const {
+        name,
+        lanes: [k],
+      } of sound) {
         const link = append(take, "a", "as-link");
         const file = adapterFile(message.lanes[k], lanes[k]);
         link.textContent = name;

@@ -7,14 +7,14 @@
 /** @typedef {{ at: number, texts: Record<string, string>, figures: Record<string, Packed>, inside: any }} Frame */
 /** Lanes that differ only in their seed. @typedef {{ init: string, name: string, lanes: number[] }} Group */
 /**
- * @typedef {object} Asked what a race was asked for, in words
+ * @typedef {object} SetUp of a race, in words
  * @property {Group[]} groups
  * @property {Record<string, StartWords>} starts
  * @property {Record<string, string>} layers words of those that are looked at
  * @property {number} steps
  * @property {number} examples held-out ones
  * @property {boolean} baseline whether the recorded chart's guess is that of the task
- * @property {{ prompt: string, right: number[] }[]} asked what the lanes answer, and the tokens of the right answer, none of an own prompt
+ * @property {{ prompt: string, right: number[] }[]} questions what the lanes answer, and the tokens of the right answer, none of an own prompt
  * @property {(tokens: number[]) => string} decode
  */
 
@@ -49,13 +49,14 @@ export function verdict(groups, accuracy, step) {
     .map((group) => ({ ...group, shares: of(group, accuracy) }))
     .map((each) => ({ ...each, share: each.shares.length ? mean(each.shares) : -1 }))
     .sort((a, b) => b.share - a.share);
-  const scores = ranked
-    .filter(({ share }) => share >= 0)
-    .map(({ name, share }) => `${name} ${percent(share)}`);
-  const lost = ranked.filter(({ share }) => share < 0).map(({ name }) => name);
+  const [some, none] = [ranked.filter((e) => e.share >= 0), ranked.filter((e) => e.share < 0)];
+  const scores = some.map(({ name, share, shares, lanes }) => {
+    const lost = lanes.length - shares.length;
+    return `${name} ${percent(share)}${lost ? ` (${lost} of ${lanes.length} seeds diverged)` : ""}`;
+  });
   const said = [
     ...(scores.length ? [`${scores.join(", ")} right`] : []),
-    ...(lost.length ? [`${lost.join(", ")} diverged`] : []),
+    ...(none.length ? [`${none.map(({ name }) => name).join(", ")} diverged`] : []),
   ].join("; ");
   const seeds = Math.max(...groups.map(({ lanes }) => lanes.length));
   const ranges = ranked
@@ -64,13 +65,13 @@ export function verdict(groups, accuracy, step) {
       const ends = [Math.min(...shares), Math.max(...shares)].map(percent);
       return `${name} ${[...new Set(ends)].join(" to ")}`;
     });
-  const luck =
-    seeds > 1
-      ? `Means of ${seeds} seeds, from the lowest to the highest: ${ranges.join(", ")}.`
-      : "One seed: the order could be luck.";
+  let sure = "One seed: the order could be luck.";
+  if (!some.length) sure = "Try a lower rate.";
+  else if (seeds > 1)
+    sure = `Means of ${seeds} seeds${ranges.length ? `, from the lowest to the highest: ${ranges.join(", ")}` : ""}.`;
   return (
     `<div class="verdict"><p role="status"><b>Step ${step}: ${said}.</b></p>` +
-    `<p class="below">Trained by this page, on your machine. ${luck}</p></div>`
+    `<p class="below">Trained by this page, on your machine. ${sure}</p></div>`
   );
 }
 
@@ -128,7 +129,7 @@ function layoutLike(like, steps, changed) {
  * Return the packed chart of accuracies so far, like a recorded one.
  *
  * @param {Packed} like
- * @param {Pick<Asked, "groups" | "steps" | "baseline" | "examples">} asked
+ * @param {Pick<SetUp, "groups" | "steps" | "baseline" | "examples">} setUp
  * @param {{ step: number, values: (number | null)[] }[]} points
  */
 export function accuracyFigure(like, { groups, steps, baseline, examples }, points) {
@@ -157,7 +158,7 @@ export function accuracyFigure(like, { groups, steps, baseline, examples }, poin
  * Return the packed chart of a measure of every step, on a logarithmic axis.
  *
  * @param {Packed} like
- * @param {Pick<Asked, "groups" | "steps">} asked
+ * @param {Pick<SetUp, "groups" | "steps">} setUp
  * @param {{ step: number, values: (number | null)[] }[]} points
  * @param {string} unit
  */
@@ -195,12 +196,12 @@ export function answerText(tokens, right, decode) {
 /**
  * Return the card of the answers.
  *
- * @param {Pick<Asked, "groups" | "asked" | "decode">} of
+ * @param {Pick<SetUp, "groups" | "questions" | "decode">} of
  * @param {number[][]} base
  * @param {(number[][] | null)[]} lanes
  * @param {string} when
  */
-export function answersCard({ groups, asked, decode }, base, lanes, when) {
+export function answersCard({ groups, questions, decode }, base, lanes, when) {
   /** @param {string} text @param {string} expected */
   const judged = (text, expected) => {
     const shown = plain(text || "(nothing)");
@@ -208,7 +209,7 @@ export function answersCard({ groups, asked, decode }, base, lanes, when) {
     const [kind, word, sign] = text === expected ? ["ok", "right", "✓"] : ["no", "wrong", "✗"];
     return `<span class="said ${kind}">${shown} <span role="img" title="${word}" aria-label="${word}">${sign}</span></span>`;
   };
-  const blocks = asked.map(({ prompt, right }, i) => {
+  const blocks = questions.map(({ prompt, right }, i) => {
     const expected = decode(right).trim();
     const words = (/** @type {number[]} */ tokens) => answerText(tokens, right, decode);
     const rows = groups.map(({ init, name, lanes: members }) => {
@@ -241,11 +242,11 @@ export function answersCard({ groups, asked, decode }, base, lanes, when) {
  * Return what turns the messages of a race into frames.
  *
  * @param {Record<string, Packed>} like recorded charts
- * @param {Asked} asked
+ * @param {SetUp} setUp
  * @param {(frames: Frame[]) => void} show
  */
-export function teller(like, asked, show) {
-  const { groups } = asked;
+export function teller(like, setUp, show) {
+  const { groups, questions } = setUp;
   const inits = groups.flatMap(({ init, lanes }) => lanes.map(() => init));
   /** @type {Frame[]} */
   const frames = [];
@@ -260,15 +261,15 @@ export function teller(like, asked, show) {
     accuracy.push({ step: at, values: shares });
     /** @type {Record<string, string>} */
     const texts = { verdict: at ? verdict(groups, shares, at) : before(shares[0]) };
-    if (asked.asked.length) {
+    if (questions.length) {
       const when = at ? `at step ${at}` : "at the start";
-      texts.answers = answersCard(asked, ready?.answers ?? [], said, when);
+      texts.answers = answersCard(setUp, ready?.answers ?? [], said, when);
     }
     /** @type {Record<string, Packed>} */
-    const figures = { accuracy: accuracyFigure(like.accuracy, asked, accuracy) };
-    if (like.loss) figures.loss = stepsFigure(like.loss, asked, losses, "nats per answer token");
+    const figures = { accuracy: accuracyFigure(like.accuracy, setUp, accuracy) };
+    if (like.loss) figures.loss = stepsFigure(like.loss, setUp, losses, "nats per answer token");
     if (like.gradient)
-      figures.gradient = stepsFigure(like.gradient, asked, norms, "‖∇‖ before clipping");
+      figures.gradient = stepsFigure(like.gradient, setUp, norms, "‖∇‖ before clipping");
     frames.push({ at, texts, figures, inside: ready && inside(ready, at, factors) });
     show(frames);
   };
@@ -278,14 +279,14 @@ export function teller(like, asked, show) {
     /** @param {string} layer @param {Group} group */
     const lane = (layer, { init, name: label, lanes: [k] }) => {
       const [now, start] = [factors?.[k]?.[layer], ready.start[k][layer]];
-      const { short = "", summary = "" } = asked.starts[init] ?? {};
+      const { short = "", summary = "" } = setUp.starts[init] ?? {};
       return {
         ...{ mark: mark(init), init, label, short, summary, scaling: ready.scales[k] },
         ...{ A0: start.A, B0: start.B, A: now?.A ?? null, B: now?.B ?? null },
         sigma: now?.sigma ?? [],
       };
     };
-    const layers = Object.entries(asked.layers).filter(([layer]) => ready.weights[layer]);
+    const layers = Object.entries(setUp.layers).filter(([layer]) => ready.weights[layer]);
     return Object.fromEntries(
       layers.map(([layer, name]) => {
         const { picture: W, shape } = ready.weights[layer];

@@ -14,7 +14,7 @@ const TOGETHER = 8; // as many as the library joins at once
  *
  * @param {[string, Record<Side, [number, number]>][]} shapes of A and B by layer
  */
-export function packingOf(shapes) {
+export function vectorsOf(shapes) {
   const places = shapes.flatMap(([name, each]) =>
     /** @type {Side[]} */ (["A", "B"]).map((side) => ({ name, side, shape: each[side] })),
   );
@@ -28,12 +28,12 @@ export function packingOf(shapes) {
   });
   return {
     /** @param {Tree} tree @returns {Tensor[]} */
-    packed: (tree) =>
+    joined: (tree) =>
       blocks.map((block) =>
         np.concatenate(block.map(({ name, side }) => tree[name][side].reshape([-1]))),
       ),
     /** @param {Tensor[]} vectors @returns {Tree} */
-    unpacked: (vectors) => {
+    apart: (vectors) => {
       /** @type {Tree} */
       const tree = {};
       blocks.forEach((block, i) => {
