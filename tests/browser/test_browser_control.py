@@ -32,7 +32,7 @@ def test_the_first_screen_is_a_recorded_race_that_can_be_scrubbed(newcomer: Page
     expect(page.locator("#status b")).to_have_text("10")
     page.wait_for_function(f"document.querySelector('{PLOT}').data[0].y.filter(y => y != null).length === 10")
     page.locator("#scrubber .replay").click()
-    expect(page.locator("#results")).to_contain_text("Ranking at step 60", timeout=30_000)
+    expect(page.locator("#results")).to_contain_text("Ranking at step 60")
     link = page.locator("#story .recorded a").get_attribute("href") or ""
     assert "model=glassllm&task=sentiment&steps=60" in link
     assert link.count("lane=") == 3

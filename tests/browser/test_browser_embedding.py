@@ -11,7 +11,7 @@ from support.nightly import at_night
 from support.opened import press
 from support.proxies import embedding, proxy
 from support.served import launched
-from support.shared import FLAGS, PLOT, at_workbench, chromium
+from support.shared import FLAGS, PATIENCE, PLOT, at_workbench, chromium
 
 from olora_viz.web import page as web
 from olora_viz.web.jobs.queue import Jobs
@@ -37,7 +37,7 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def visitor(browser: Browser) -> Iterator[Page]:
     context = at_workbench(browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True))
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(PATIENCE)
     yield page
     context.close()
 
@@ -51,7 +51,7 @@ def test_under_a_path_the_page_races_and_hands_out_files(visitor: Page, address:
         visitor.on("response", lambda got: missing.append(got.url) if got.status >= 400 else None)
         visitor.wait_for_selector(PLOT)
         visitor.click("#race-button")
-        expect(visitor.locator("#status .state")).to_have_text("finished", timeout=60_000)
+        expect(visitor.locator("#status .state")).to_have_text("finished")
         with visitor.expect_download() as download:
             visitor.locator("#adapters button").first.click()
         assert Path(download.value.path()).stat().st_size > 1000
@@ -123,7 +123,7 @@ def test_in_a_frame_of_another_site_without_storage_the_page_races(
         frame.get_by_label("Steps", exact=True).fill("3")
         frame.get_by_label("Steps", exact=True).press("Tab")
         frame.locator("#race-button").click()
-        expect(frame.locator("#status .state")).to_have_text("finished", timeout=60_000)
+        expect(frame.locator("#status .state")).to_have_text("finished")
         frame.get_by_role("link", name="Spectrum").click()
         expect(frame.locator("html")).to_have_attribute("data-page", "spectrum")
         assert errors == []
@@ -142,11 +142,11 @@ def test_in_a_frame_a_reload_does_not_start_another_race(visitor: Page, address:
     with embedding(f"{address}/?{SET_UP.format(2)}&start=1") as outer:
         visitor.goto(outer)
         frame = visitor.frame_locator("iframe")
-        expect(frame.locator("#status .state")).to_have_text("finished", timeout=60_000)
+        expect(frame.locator("#status .state")).to_have_text("finished")
         visitor.reload()
         # In another site's frame a chart is drawn where it is seen, not a screen earlier.
         expect(frame.locator("#accuracy-figure .js-plotly-plot")).to_be_visible(timeout=60_000)
-        expect(frame.locator("#status .state")).to_have_text("finished", timeout=60_000)
+        expect(frame.locator("#status .state")).to_have_text("finished")
         # What the server answers to an arrival brings the countdown, if any, with the run.
         expect(frame.locator("#countdown .countdown")).to_be_hidden()
         expect(frame.locator("#shelf li")).to_have_count(1)

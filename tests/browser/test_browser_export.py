@@ -26,7 +26,7 @@ def raced(same_page: Page) -> Page:
     page.get_by_label("Steps", exact=True).fill(str(STEPS))
     page.get_by_label("Steps", exact=True).press("Tab")
     page.click("#race-button")
-    expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
+    expect(page.locator("#status .state")).to_have_text("finished")
     expect(page.locator("#adapters button").first).to_be_visible()
     return page
 

@@ -50,5 +50,5 @@ def test_enter_on_race_leaves_the_focus_on_what_can_be_pressed_next(page: Page) 
     focused = "document.activeElement.id"
     page.locator("#race-button").focus()
     page.keyboard.press("Enter")
-    page.wait_for_function(f"{focused} === 'pause-button'", timeout=60_000)
+    page.wait_for_function(f"{focused} === 'pause-button'")
     page.wait_for_function(f"{focused} === 'race-button'", timeout=120_000)  # at the end

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 from support.opened import press
-from support.shared import at_workbench
+from support.shared import PATIENCE, at_workbench
 
 SET_UP = "?task=addition&batch=64&steps={}&lane=lora:lr=1e-3,r=2"
 HELD = "sessionStorage.getItem('olora-viz-run')"
@@ -17,7 +17,7 @@ def opened(browser: Browser, address: str) -> Page:
         browser.new_context(viewport={"width": 1440, "height": 900}, permissions=["clipboard-read", "clipboard-write"])
     )
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(PATIENCE)
     page.goto(address)
     page.wait_for_selector("#loss-figure .gridlayer path", state="attached")
     return page
@@ -57,7 +57,7 @@ def test_a_run_is_shown_to_others_and_its_owner_s_key_stays_in_the_browser(brows
     assert reader.evaluate(HELD) == link[-22:]
     assert "run=" not in reader.url
     press(owner, "#stop-button")
-    expect(status.locator(".state")).to_have_text("stopped", timeout=60_000)
+    expect(status.locator(".state")).to_have_text("stopped")
     expect(reader.locator("#take .hint")).to_contain_text("for the run's owner alone")
 
     # All that an owner can save, copy or send.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 from support.served import ROOT, end, free_port, wait_for
+from support.shared import PATIENCE
 
 NOTEBOOK = """import marimo
 app = marimo.App(width="full")
@@ -58,12 +59,12 @@ def test_a_panel_races_to_the_end_and_a_cell_follows_a_trait(browser: Browser, t
     try:
         wait_for(f"{url}/health", process, 60)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PATIENCE)
         ours = (url, url.replace("http", "ws"), "data:", "blob:")
         page.on("request", lambda r: None if r.url.startswith(ours) else elsewhere.append(r.url))
         page.goto(url)
         page.get_by_role("button", name="Race").click()
-        expect(page.locator(".status").first).to_contain_text("finished", timeout=60_000)
+        expect(page.locator(".status").first).to_contain_text("finished")
         expect(page.get_by_text("the state is finished")).to_be_visible()
         loss = page.locator('[data-chart="loss"] .js-plotly-plot')
         drawn = "plot => plot.data?.[0]?.y.length === 6"

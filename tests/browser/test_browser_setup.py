@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 from playwright.sync_api import Browser, Page, expect
 from support.served import launched
-from support.shared import PLOT, forget
+from support.shared import PATIENCE, PLOT, forget
 
 from olora_viz.lanes.lane import runs_of_seeds
 from olora_viz.tasks.files import FILE_FORMATS
@@ -215,7 +215,7 @@ def visitor(browser: Browser, server: tuple[str, list[Jobs]]) -> Iterator[Page]:
 def test_a_random_walk_never_loses_or_swaps_the_set_up(visitor: Page, server: tuple[str, list[Jobs]]) -> None:
     Walk.url, Walk.jobs = server
     Walk.page = visitor
-    Walk.page.set_default_timeout(20_000)
+    Walk.page.set_default_timeout(PATIENCE)
     run_state_machine_as_test(
         Walk,
         settings=settings(max_examples=2, stateful_step_count=9, deadline=None, derandomize=True, print_blob=False),

@@ -4,7 +4,7 @@ import re
 from urllib.parse import parse_qsl, urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from support.shared import SCREEN, at_workbench
+from support.shared import PATIENCE, SCREEN, at_workbench
 
 PLOT = "#loss-figure .js-plotly-plot"
 LINK = "?task=addition&steps=7&batch=8&seed=3&lane=olora:lr=3e-3,r=4,alpha=8&lane=lora:lr=2e-2,r=2"
@@ -78,10 +78,10 @@ def test_a_link_starts_its_race_once_and_wins_over_the_last_race_of_this_browser
     page.get_by_role("button", name="Start now").press("Enter")
     expect(page.locator("#countdown .countdown")).to_be_hidden()
     expect(page.locator("#status")).to_contain_text("2 / 2", timeout=120_000)
-    expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
+    expect(page.locator("#status .state")).to_have_text("finished")
     assert ("start", "1") in said(page), "whoever gets a copy of this address sees the race start"
     page.reload()
-    expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
+    expect(page.locator("#status .state")).to_have_text("finished")
     # What the server answers to an arrival brings the countdown, if any, with the run.
     expect(page.locator("#countdown .countdown")).to_be_hidden()
     copy = opened(context, page.url)
@@ -97,7 +97,7 @@ def test_a_link_starts_its_race_on_a_visible_page_after_a_countdown_that_escape_
     browser: Browser, address: str
 ) -> None:
     context = at_workbench(browser.new_context(viewport=SCREEN))  # its clock is the test's
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE)
     context.add_init_script(
         "window.away = true; window.presses = 0;"
         "Object.defineProperty(document, 'hidden', { get: () => window.away });"
@@ -139,7 +139,7 @@ def test_a_link_starts_its_race_on_a_visible_page_after_a_countdown_that_escape_
     page.evaluate("look(false)")
     expect(bar).to_be_visible()
     context.clock.fast_forward(5000)
-    expect(status).to_have_text("finished", timeout=60_000)
+    expect(status).to_have_text("finished")
     assert page.evaluate("presses") == 1
     context.close()
 

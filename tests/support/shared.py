@@ -25,7 +25,9 @@ from olora_viz.web.jobs.queue import Jobs
 
 settings.register_profile("busy", deadline=None)  # no test depends on how fast a machine is
 settings.load_profile("busy")
-expect.set_options(timeout=30_000)  # on a busy machine a page may take its time
+PATIENCE = 60_000
+"""Milliseconds that a test waits for what a page is to show: on a busy machine it may take its time."""
+expect.set_options(timeout=PATIENCE)
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -187,7 +189,7 @@ and most of the processor's time of a test would go into its race and its curves
 def visiting(context: BrowserContext, address: str, query: str = SET_UP) -> Iterator[Page]:
     """Open the page as a new visitor; in the end nothing came from elsewhere or went wrong."""
     visitor = context.new_page()
-    visitor.set_default_timeout(60_000)
+    visitor.set_default_timeout(PATIENCE)
     elsewhere: list[str] = []
     errors: list[str] = []
 
@@ -244,7 +246,7 @@ def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
     """A visitor's browser with a clipboard, whose pages the test opens itself."""
     kept = browser.contexts[0]
     kept.grant_permissions(["clipboard-read", "clipboard-write"])
-    kept.set_default_timeout(60_000)
+    kept.set_default_timeout(PATIENCE)
     before = list(kept.pages)
     yield kept
     for page in set(kept.pages) - set(before):
