@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, sync_playwright
 from support.needs import NEEDS_JAX
+from support.shared import FLAGS
 
 import olora_viz as ov
 from olora_viz.web.site import live_script
@@ -101,6 +102,38 @@ def test_three_lanes_race_in_a_page_as_in_python(browser: Browser, address: str,
     assert elsewhere == [address, address.replace("index.html", "live.js")]
     assert errors == []
     page.close()
+
+
+@pytest.mark.nightly
+def test_a_gpu_trains_as_webassembly_does(program: str, folder: Path, server: str) -> None:
+    """Chromium's own processor stands in for one here, a hundred times slower than WebAssembly: two rows a batch."""
+    (folder / "bare.html").write_text('<!doctype html><script src="live.js"></script>', "utf-8")
+    data = json.loads(live_data(["sentiment"])) | {"batchSize": 2}
+    data["tasks"]["sentiment"]["heldOut"][2:] = []
+    lanes = [{"init": "olora", "lr": 3e-3, "r": 4}]
+    asked = {"data": data, "lanes": lanes, "steps": 2, "evalEvery": 0, "task": "sentiment"}
+    race = """([asked, use]) => new Promise((done) => {
+        const heard = [];
+        oloraLive.startRace(asked, ({ lanes, ...each }) => {
+            heard.push(each);
+            if (["done", "error"].includes(each.kind)) done(heard);
+        }, { use, isTried: true });
+    })"""
+    with sync_playwright() as playwright:
+        gpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+        chromium = playwright.chromium.launch(executable_path=program, args=[*FLAGS, *gpu])
+        page = chromium.new_page()
+        page.set_default_timeout(0)
+        page.goto(f"{server}/bare.html")
+        of_gpu, of_wasm = (page.evaluate(race, [asked, use]) for use in (True, False))
+        chromium.close()
+    devices = [each["device"] for heard in (of_gpu, of_wasm) for each in heard if each["kind"] == "ready"]
+    assert devices == ["webgpu", "wasm"]
+    assert [each["kind"] for each in of_gpu] == ["starting", "ready", "step", "step", "done"]
+    for theirs, ours in zip(of_gpu[2:4], of_wasm[2:4], strict=True):
+        for key in ("loss", "gradNorm"):
+            assert theirs[key] == pytest.approx(ours[key], rel=1e-4)
+    assert of_gpu[3]["evalLoss"] == pytest.approx(of_wasm[3]["evalLoss"], abs=1e-4)
 
 
 @pytest.mark.skipif(not os.environ.get("CI") and not FIREFOX, reason="needs firefox-esr")

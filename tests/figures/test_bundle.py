@@ -62,17 +62,21 @@ def test_a_form_that_would_be_lost_is_refused(tmp_path: Path, other: str, words:
         bundle(modules(tmp_path, a=other, b="const b = 1;\nexport default b;\n"))
 
 
-def test_a_package_is_a_constant_and_what_runs_later_is_left_out(tmp_path: Path) -> None:
+def test_a_package_is_a_constant_and_what_is_imported_later_comes_before_the_entry(tmp_path: Path) -> None:
     entry = modules(
         tmp_path,
         a='import * as all from "./b-c.js";\nimport { x } from "package";\nexport const a = x + all.y;\n',
-        **{"b-c": 'const one = 1;\nconst f = async () => await import("./gone.js");\nexport { one as y, f };\n'},
+        **{"b-c": 'const one = 1;\nconst f = async () => await import("./later.js");\nexport { one as y, f };\n'},
+        later='import { y } from "./b-c.js";\nexport const twice = 2 * y;\n',
     )
     text = joined(entry, "$a", {"package": "$package"})
     assert "const all = $a0_b_c;" in text
     assert "const { x } = $package;" in text
     assert "return { y: one, f };" in text
+    assert "const f = async () => $a1_later;" in text
     assert "import" not in text
+    order = [text.index(f"const {name} = (() =>") for name in ("$a0_b_c", "$a1_later", "$a")]
+    assert order == sorted(order)
     assert text.endswith("return { a };\n})();\n")
     assert "const $a = (() =>" in text
 

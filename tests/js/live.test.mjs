@@ -114,8 +114,9 @@ const reply = () => ({ loss: 1, gradNorm: 1, evalLoss: 1, evalAccuracy: 0 });
  * @param {(message: Heard, running: ReturnType<typeof startRace>) => void} [then]
  * @param {(question: Question, host: Host) => any} [answer]
  * @param {(host: Host) => void} [keep]
+ * @param {import("../../olora_viz/web/site/live/devices.js").GpuKnown} [gpu]
  */
-function counted(change, then = () => {}, answer = () => ({ answer: reply() }), keep = undefined) {
+function counted(change, then = () => {}, answer = () => ({ answer: reply() }), keep, gpu) {
   /** @type {Host[]} */
   const hosts = [];
   /** @type {(Question & { host: number })[]} */
@@ -126,7 +127,7 @@ function counted(change, then = () => {}, answer = () => ({ answer: reply() }), 
       postMessage(question) {
         questions.push({ ...question, host: hosts.indexOf(host) });
         const data = answer(question, host);
-        if (data) setTimeout(() => host.onmessage?.({ data }));
+        if (data) setTimeout(() => host.onmessage?.({ data }), data.after);
       },
       terminate() {},
       onmessage: null,
@@ -146,7 +147,7 @@ function counted(change, then = () => {}, answer = () => ({ answer: reply() }), 
         if (message.kind === "done" || message.kind === "error")
           resolve({ messages, questions, hosts, last: message });
       },
-      { newHost, keep, cores: 2 },
+      { newHost, keep, cores: 2, gpu },
     );
   });
 }
@@ -230,4 +231,58 @@ test("a lost worker, lack of memory and a bad set-up each end the race with one 
   const { last: bad, hosts } = await counted({ lanes: [] });
   assert.match(bad.error, /1 to 12 lanes/);
   assert.equal(hosts.length, 0);
+});
+
+/** @param {{ loss?: number, after?: number, error?: string }} gpu what the GPU's worker answers */
+async function tried({ loss = 1, after = 0, error }) {
+  const gpu = { use: Promise.resolve(true), isTried: false };
+  let other = /** @type {Host | null} */ (null);
+  const { messages, questions, last, hosts } = await counted(
+    {},
+    undefined,
+    (question, host) => {
+      if (question.ask === "begin" && question.device === "webgpu") other = host;
+      const answer = { ...reply(), loss: host === other ? loss : 1, gradNorm: 1 };
+      if (host === other && error) return { error };
+      return { answer, after: question.ask === "train" ? (host === other ? after : 300) : 0 };
+    },
+    undefined,
+    gpu,
+  );
+  const { device } = messages.find((/** @type {Heard} */ { kind }) => kind === "ready");
+  const trained = questions.filter((/** @type {any} */ { ask }) => ask === "train");
+  const on = trained
+    .slice(error ? 0 : 4)
+    .map((/** @type {any} */ { host }) => hosts[host] === other);
+  return { device, gpu, last, isOnGpu: [...new Set(on)], trained: on.length };
+}
+
+test("the GPU trains all lanes if its first step is WebAssembly's and its next one sooner", async () => {
+  const { device, gpu, last, isOnGpu, trained } = await tried({});
+  assert.deepEqual([device, gpu, last.kind], ["webgpu", { use: true, isTried: true }, "done"]);
+  assert.deepEqual([isOnGpu, trained], [[true], 9]);
+});
+
+for (const [why, answers] of Object.entries({
+  "computes another loss": { loss: 1.01 },
+  "is slower": { after: 900 },
+  "cannot compute it": { error: "no such device" },
+})) {
+  test(`WebAssembly trains all lanes if the GPU ${why}`, async () => {
+    const { device, gpu, last, isOnGpu, trained } = await tried(answers);
+    assert.deepEqual([device, gpu, last.kind], ["wasm", { use: false, isTried: true }, "done"]);
+    assert.deepEqual([isOnGpu, trained], [[false], 9]);
+  });
+}
+
+test("a GPU that is lost in a race ends it with a sentence, and is not asked by the next one", async () => {
+  const gpu = { use: true, isTried: true };
+  const lost = (/** @type {Question} */ { ask }, /** @type {Host} */ host) => {
+    if (ask !== "train") return { answer: reply() };
+    setTimeout(() => host.onerror?.({ message: "" }));
+  };
+  const { last, hosts } = await counted({}, undefined, lost, undefined, gpu);
+  assert.match(last.error, /was lost/);
+  assert.equal(hosts.length, 4);
+  assert.equal(gpu.use, false);
 });

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +55,11 @@ def _packed(trace: dict[str, Any]) -> dict[str, str]:
 _IMPORT = re.compile(r'^import (?:\{([^{}]*)\}|\* as (\w+)) from "([^"\n]+)";$', re.MULTILINE)
 _DECLARED = re.compile(r"^export (?=(?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 _LISTED = re.compile(r"^export \{([^{}]*)\};$", re.MULTILINE)
-_LATER = re.compile(r'await import\("[^"\n]+"\)')
+_LATER = re.compile(r'await import\("([^"\n]+)"\)')
 _LEFT = re.compile(r"^(?:import\b(?! *\()|export\b[^;]*? from\b).*", re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/)[\s\S])*\*/[ \t]*)\n", re.MULTILINE)
 """A comment on lines of its own."""
 _INDENTATION = re.compile(r"^[ \t]+", re.MULTILINE)
-_OTHER = re.compile(r"\W")
 
 
 def bundle(entry: Path) -> str:
@@ -79,7 +77,7 @@ def joined(entry: Path, name: str, given: Mapping[str, str] | None = None) -> st
 
     Each module becomes a constant, the value of a function that runs once and returns the module's exports. Modules
     come after those that they import. Comments and indentation are dropped, the latter also in texts of several lines.
-    What a module would import only when it runs is left out, and fails there.
+    What a module imports only when it runs is there before.
 
     Args:
         entry: like the others, it exports functions, constants and classes in their declarations or in a list, and
@@ -91,27 +89,28 @@ def joined(entry: Path, name: str, given: Mapping[str, str] | None = None) -> st
         OSError: a module does not exist.
     """
     *others, (_, last) = _linked(entry, name, given or {})
-    modules = (*others, (name, last))
-    return _INDENTATION.sub("", "".join(_constant(constant, source) for constant, source in modules))
+    return _INDENTATION.sub("", "".join(_constant(*each) for each in (*others, (name, last))))
 
 
-def _linked(entry: Path, start: str, given: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the modules, each after its imports, as names of constants, which begin alike, and sources."""
+def _linked(entry: Path, start: str, given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the modules, each after its imports, as names of constants, which begin alike, and sources."""
     sources: dict[Path, str] = {}
     _collect(entry.resolve(), (), sources, given)
-    names = {path: f"{start}{i}_{_OTHER.sub('_', path.stem)}" for i, path in enumerate(sources)}
+    for later in [path.parent / other for path, source in sources.items() for other in _LATER.findall(source)]:
+        _collect(later.resolve(), (), sources, given)
+    sources[entry.resolve()] = sources.pop(entry.resolve())  # the last one
+    names = {path: f"{start}{i}_{re.sub('[^a-z0-9]', '_', path.stem)}" for i, path in enumerate(sources)}
 
-    def constants(path: Path, match: re.Match[str]) -> str:
+    def constants(here: Path, match: re.Match[str]) -> str:
         wanted = match[2] or f"{{{match[1].replace(' as ', ': ')}}}"
-        return f"const {wanted} = {given.get(match[3]) or names[(path.parent / match[3]).resolve()]};"
+        return f"const {wanted} = {given.get(match[3]) or names[(here / match[3]).resolve()]};"
 
-    linked = []
     for path, source in sources.items():
-        text = _IMPORT.sub(partial(constants, path), source)
+        text = _IMPORT.sub(lambda match, here=path.parent: constants(here, match), source)
+        text = _LATER.sub(lambda match, here=path.parent: names[(here / match[1]).resolve()], text)
         if left := _LEFT.search(text):
             raise ValueError(f"{path.name} must import names from a relative path, not {left[0]!r}")
-        linked.append((names[path], text))
-    return linked
+        yield names[path], text
 
 
 def _collect(path: Path, importers: tuple[Path, ...], sources: dict[Path, str], given: Mapping[str, str]) -> None:
@@ -136,7 +135,7 @@ def _constant(name: str, linked: str) -> str:
     for pair in ",".join(_LISTED.findall(linked)).split(","):
         inner, _, outer = pair.strip().partition(" as ")
         exported += [f"{outer}: {inner}" if outer else inner] if inner else []
-    body = _LATER.sub("(() => { throw Error('left out'); })()", _LISTED.sub("", _DECLARED.sub("", linked)))
+    body = _LISTED.sub("", _DECLARED.sub("", linked))
     if left := re.search(r"^export\b.*", body, re.MULTILINE):
         raise ValueError(f"{name.partition('_')[2]}.js must export in a declaration or a list, not {left[0]!r}")
     return f"const {name} = (() => {{\n{body}return {{ {', '.join(exported)} }};\n}})();\n"

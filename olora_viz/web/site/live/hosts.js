@@ -1,6 +1,7 @@
 // Workers as functions that answer questions; one that is lost fails what was asked.
 
 /** @typedef {import("./types").Host} Host */
+/** @typedef {import("./types").Device} Device */
 /** @typedef {import("./types").Question} Question */
 
 const LOST = "A worker of the race was lost: the browser may be short of memory.";
@@ -15,12 +16,13 @@ export const sentence = (error) => {
 /**
  * Make a worker answer; it answers in the order in which it is asked.
  *
- * @param {() => Host} newHost
+ * @param {Device} device
+ * @param {(device: Device) => Host} newHost
  */
-export function connected(newHost) {
+export function connected(device, newHost) {
   /** @type {{ resolve: (answer: any) => void, reject: (error: Error) => void }[]} */
   const waiting = [];
-  const host = newHost();
+  const host = newHost(device);
   let lost = "";
   /** @param {string} error */
   const fail = (error) => {
@@ -34,6 +36,7 @@ export function connected(newHost) {
   };
   host.onerror = ({ message }) => fail(message ? `${LOST} (${message})` : LOST);
   return {
+    device,
     /** @param {Question} question @returns {Promise<any>} */
     ask: (question) =>
       new Promise((resolve, reject) => {

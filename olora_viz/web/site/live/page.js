@@ -163,7 +163,7 @@ export function live({ offer, assets, like, show }) {
   const reset = button("↺", "Back to the recorded race");
   /** @type {Running | null} */
   let running = null;
-  let [resting, ready, number] = [false, false, 0];
+  let [resting, ready, number, where] = [false, false, 0, ""];
   /** @type {Set<number>} lanes of the race */
   let diverged = new Set();
 
@@ -267,18 +267,17 @@ export function live({ offer, assets, like, show }) {
 
   /** @param {Heard} message @param {Lane[]} lanes @param {{ groups: Group[], steps: number }} of */
   function hear(message, lanes, { groups, steps }) {
-    if (message.kind === "ready") ready = true;
-    else if (message.kind === "step") {
+    if (message.kind === "ready") {
+      ready = true;
+      where = message.device === "webgpu" ? "on your machine's GPU" : "on your machine";
+    } else if (message.kind === "step") {
       message.diverged.forEach((k) => diverged.add(k));
       const time = `${message.seconds.toFixed(0)} s`;
       say(resting ? "paused" : "racing", `step ${message.step} of ${steps} · ${time}`);
     } else if (message.kind === "done") {
       running = null;
       buttons();
-      say(
-        message.status,
-        `${message.step} steps in ${message.seconds.toFixed(1)} s, on your machine`,
-      );
+      say(message.status, `${message.step} steps in ${message.seconds.toFixed(1)} s, ${where}`);
       const sound = groups.filter(({ lanes: [k] }) => message.step && !diverged.has(k));
       const seed = lanes.some((lane) => lane.seed) ? " of seed 0" : "";
       if (sound.length)

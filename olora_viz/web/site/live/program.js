@@ -1,10 +1,14 @@
 // What the joined script does where it runs: in a page it offers a race, in a worker it answers.
 
+import { gpuHere } from "./devices.js";
 import { startRace } from "./race.js";
 import { answering } from "./worker.js";
 
 /** @typedef {import("./types").Asked} Asked */
+/** @typedef {import("./devices.js").GpuKnown} GpuKnown */
 /** @typedef {import("./types").Heard} Heard */
+/** @typedef {import("./types").Host} Host */
+/** @typedef {import("./types").Device} Device */
 
 /**
  * Begin here.
@@ -18,19 +22,20 @@ export function begin(source) {
     here.onmessage = (/** @type {MessageEvent} */ { data }) => answer(data);
     return;
   }
-  /** @type {import("./types").Host[]} of races that have ended */
-  const idle = [];
-  const newHost = () => {
-    const known = idle.pop();
+  /** @type {Record<Device, Host[]>} of races that have ended */
+  const idle = { wasm: [], webgpu: [] };
+  const newHost = (/** @type {Device} */ device) => {
+    const known = idle[device].pop();
     if (known) return known;
     const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
     const worker = new Worker(address);
     URL.revokeObjectURL(address);
-    return /** @type {import("./types").Host} */ (/** @type {unknown} */ (worker));
+    return /** @type {Host} */ (/** @type {unknown} */ (worker));
   };
+  const known = gpuHere();
   here.oloraLive = {
-    /** @param {Asked} asked @param {(message: Heard) => void} heard */
-    startRace: (asked, heard) =>
-      startRace(asked, heard, { newHost, keep: (host) => idle.push(host) }),
+    /** @param {Asked} asked @param {(message: Heard) => void} heard @param {GpuKnown} [gpu] */
+    startRace: (asked, heard, gpu = known) =>
+      startRace(asked, heard, { newHost, keep: (host, device) => idle[device].push(host), gpu }),
   };
 }

@@ -1,11 +1,15 @@
 // A race in the browser: lanes in workers, step by step.
 
 import { bySeed, refusal, startKey } from "./asked.js";
+import { isBetter } from "./devices.js";
 import { connected, sentence } from "./hosts.js";
 
 /** @typedef {import("./types").Asked} Asked */
 /** @typedef {import("./types").Heard} Heard */
 /** @typedef {import("./types").Host} Host */
+/** @typedef {import("./types").Device} Device */
+/** @typedef {import("./types").FactorsByLayer} FactorsByLayer */
+/** @typedef {import("./devices.js").GpuKnown} GpuKnown */
 /** @typedef {ReturnType<typeof connected>} Connected */
 
 /** @template V @param {V} value */
@@ -18,11 +22,11 @@ const orNull = (value) => (typeof value === "number" && !Number.isFinite(value) 
  *
  * @param {Asked} asked
  * @param {(message: Heard) => void} heard
- * @param {{ newHost: () => Host, keep?: (host: Host) => void, cores?: number }} where `keep` takes
- *   workers after a race: what they have compiled is there for the next one
+ * @param {{ newHost: (device: Device) => Host, keep?: (host: Host, device: Device) => void, cores?: number, gpu?: GpuKnown }} where
+ *   `keep` takes workers after a race: what they have compiled is there for the next one
  */
 export function startRace(asked, heard, where) {
-  const { newHost, keep, cores = navigator.hardwareConcurrency || 2 } = where;
+  const { newHost, keep, cores = navigator.hardwareConcurrency || 2, gpu } = where;
   const { data, lanes, steps, evalEvery, task, prompts = [] } = asked;
   const began = performance.now();
   const seconds = () => (performance.now() - began) / 1000;
@@ -37,13 +41,16 @@ export function startRace(asked, heard, where) {
   const end = (message) => {
     if (isOver) return;
     isOver = true;
-    workers.forEach((worker) =>
-      keep && message.kind === "done" ? keep(worker.leave()) : worker.end(),
-    );
+    workers.forEach(message.kind === "done" ? leave : (worker) => worker.end());
     heard(message);
   };
+  /** @param {Connected} worker */
+  const leave = (worker) => (keep ? keep(worker.leave(), worker.device) : worker.end());
   /** @param {unknown} error */
-  const fail = (error) => end({ kind: "error", error: sentence(error) });
+  const fail = (error) => {
+    if (gpu && workers[0]?.device === "webgpu") gpu.use = false; // the next race does without it
+    end({ kind: "error", error: sentence(error) });
+  };
 
   /**
    * Ask about every lane that still trains; null for the others.
@@ -57,15 +64,23 @@ export function startRace(asked, heard, where) {
   /** @param {number} k */
   const workerOf = (k) => workers[k % workers.length];
 
+  /** @param {Connected} worker */
+  const begun = (worker) => {
+    const { tasks, ...model } = data;
+    return worker.ask({ ask: "begin", device: worker.device, model, task: tasks[task] });
+  };
+
   async function begin() {
     for (let i = 0; i < Math.min(lanes.length, Math.max(1, cores) + 1); i++)
-      workers.push(connected(newHost));
-    const { tasks, ...model } = data;
-    await Promise.all(
-      workers.map((worker) => worker.ask({ ask: "begin", model, task: tasks[task] })),
-    );
-    /** @type {Map<string, Promise<import("./types").FactorsByLayer>>} */
+      workers.push(connected("wasm", newHost));
+    await Promise.all(workers.map(begun));
+    /** @type {Map<string, Promise<FactorsByLayer>>} */
     const known = new Map();
+    if (gpu && (await gpu.use)) {
+      const first = startOf(lanes[0]);
+      known.set(startKey(lanes[0]), first);
+      await tryGpu(gpu, await first);
+    }
     const added = await Promise.all(
       lanes.map(async (spec, lane) => {
         const start = known.get(startKey(spec)) ?? startOf(spec);
@@ -82,7 +97,30 @@ export function startRace(asked, heard, where) {
     ]);
     if (isOver) return;
     const [start, scales] = [added.map((each) => each.pictures), added.map((each) => each.scale)];
-    heard({ kind: "ready", base, answers, weights, start, scales, seconds: seconds() });
+    const { device } = workers[0];
+    heard({ kind: "ready", device, base, answers, weights, start, scales, seconds: seconds() });
+  }
+
+  /** Let the GPU train all lanes, if it is the better one. @param {GpuKnown} known @param {FactorsByLayer} start of lane 0 */
+  async function tryGpu(known, start) {
+    const [wasm, other] = [workers[0], connected("webgpu", newHost)];
+    let use = true;
+    try {
+      await begun(other);
+      if (!known.isTried) {
+        const add = /** @type {const} */ ({ ask: "add", lane: 0, spec: lanes[0], start });
+        await Promise.all([other, wasm].map((worker) => worker.ask(add)));
+        const atOnce = Math.min(lanes.length, Math.max(1, cores));
+        const each = Math.ceil(lanes.length / atOnce);
+        use = await isBetter(other, wasm, updateOf(0, 1), lanes.length / each);
+      }
+    } catch {
+      use = false; // lost, or without a device that can compute this
+    }
+    if (isOver) return other.end();
+    Object.assign(known, { use, isTried: true });
+    if (!use) return other.end();
+    workers.splice(0, workers.length, other).forEach(leave);
   }
 
   /** Every worker computes the start in its share of the layers. @param {import("./types").Lane} spec */
@@ -94,17 +132,18 @@ export function startRace(asked, heard, where) {
     return Object.assign({}, ...shares);
   }
 
+  /** @param {number} lane @param {number} number from 1 @returns {import("./types").Question} */
+  function updateOf(lane, number) {
+    const { orders, train } = data.tasks[task];
+    const [from, to] = [(number - 1) * data.batchSize, number * data.batchSize];
+    const order = orders[bySeed(lanes) ? (lanes[lane].seed ?? 0) : 0];
+    return { ask: "train", lane, examples: order.slice(from, to).map((at) => train[at]) };
+  }
+
   /** @param {number} number from 1 */
   async function update(number) {
-    const { orders, train } = data.tasks[task];
-    const own = bySeed(lanes);
-    const [from, to] = [(number - 1) * data.batchSize, number * data.batchSize];
     /** @type {(import("./types").Trained | null)[]} */
-    const trained = await ofLanes((lane) => {
-      const order = orders[own ? (lanes[lane].seed ?? 0) : 0];
-      const examples = order.slice(from, to).map((at) => train[at]);
-      return { ask: "train", lane, examples };
-    });
+    const trained = await ofLanes((lane) => updateOf(lane, number));
     const diverged = lanes.flatMap((_, k) => {
       const each = trained[k];
       return each && !Number.isFinite(each.loss + each.gradNorm) ? [k] : [];

@@ -91,9 +91,12 @@ export type Asked = {
   prompts?: number[][];
 };
 
+/** What a worker computes on, all its life. */
+export type Device = "wasm" | "webgpu";
+
 /** What a worker is asked: one question at a time, answered by one `Answer`. */
 export type Question =
-  | { ask: "begin"; model: Model; task: Task }
+  | { ask: "begin"; device: Device; model: Model; task: Task }
   | { ask: "weights" }
   | { ask: "start"; spec: Lane; share: number; of: number }
   | { ask: "add"; lane: number; spec: Lane; start: FactorsByLayer }
@@ -107,6 +110,7 @@ export type Heard =
   | { kind: "starting"; lane: number }
   | {
       kind: "ready";
+      device: Device;
       /** Of the model before the race, which every lane starts as. */
       base: Evaluation;
       /** Tokens of its answers. */

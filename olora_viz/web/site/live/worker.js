@@ -9,7 +9,7 @@ import { matricesOf } from "./weights.js";
 /** @typedef {import("./types").Question} Question */
 /** @typedef {import("./types").Answer} Answer */
 
-const DEVICE = "wasm";
+const NAMES = { wasm: "WebAssembly", webgpu: "WebGPU" };
 
 /**
  * Return what answers questions.
@@ -36,8 +36,10 @@ export function answering(post) {
   async function answerTo(question) {
     switch (question.ask) {
       case "begin": {
-        if (!(await init(DEVICE)).includes(DEVICE)) throw Error("WebAssembly is not available");
-        defaultDevice(DEVICE);
+        const { device } = question;
+        if (!(await init(device)).includes(device))
+          throw Error(`${NAMES[device]} is not available`);
+        defaultDevice(device);
         lanes.forEach((lane) => trainer.drop(lane));
         lanes.clear();
         ({ model, task } = question);
@@ -55,7 +57,8 @@ export function answering(post) {
         return trainer.startOf(spec, names);
       }
       case "add": {
-        const lane = trainer.add(question.spec, question.start);
+        const [known, lane] = [laneAt(question.lane), trainer.add(question.spec, question.start)];
+        if (known) trainer.drop(known);
         lanes.set(question.lane, lane);
         const start = model.pictured.map((name) => [
           name,
