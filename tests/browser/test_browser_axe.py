@@ -29,7 +29,7 @@ def test_no_page_has_a_violation_in_light_and_its_colours_none_in_dark(context: 
     page = context.new_page()
     page.emulate_media(color_scheme="light")
     page.goto(f"{address}/?{SET_UP}&start=1")
-    expect(page.locator("#status .state")).to_have_text("finished", timeout=120_000)
+    expect(page.locator("#status .state")).to_have_text("finished")
     expect(page.locator("#adapters button").first).to_be_visible()
     found = violations(page, {})
     page.evaluate("document.body.classList.add('dark')")

@@ -20,7 +20,7 @@ def race(page: Page, steps: int) -> None:
     page.get_by_label("Steps", exact=True).fill(str(steps))
     page.get_by_label("Steps", exact=True).press("Tab")
     page.click("#race-button")
-    expect(page.locator("#status")).to_contain_text(f"{steps} / {steps}", timeout=120_000)
+    expect(page.locator("#status")).to_contain_text(f"{steps} / {steps}")
     page.wait_for_function(f"{plot('loss-figure')}?.data?.[0]?.y?.length === {steps}")
 
 

@@ -19,10 +19,10 @@ def test_in_a_browser_rows_change_from_recorded_to_measured_and_a_fold_stays_ope
     expect(first.locator(".told code").first).to_be_visible()
     recorded = first.locator(".told").count()
     page.click("#claims-button")
-    expect(first.locator(".badge")).to_have_text("measured here", timeout=120_000)
+    expect(first.locator(".badge")).to_have_text("measured here")
     expect(first.locator(".told")).to_have_count(recorded + 1)
     expect(first.locator(".told code").first).to_be_visible()
-    expect(page.locator("#claims-status")).to_contain_text("finished", timeout=120_000)
+    expect(page.locator("#claims-status")).to_contain_text("finished")
     expect(page.locator("#claims-stop-button")).to_be_disabled()
     assert training.inner_text() == before
     page.reload()

@@ -83,9 +83,9 @@ def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) ->
     limit.fill("")
     page.click("#decide-button")
     plan, starts = page.locator("#decide-plan"), page.locator("#decide-starts")
-    expect(plan).to_contain_text("3 starts (LoRA, OLoRA, PiSSA)", timeout=120_000)
-    expect(starts).to_contain_text("too few", timeout=120_000)
-    expect(page.locator("#decide-headline")).to_contain_text("for now", timeout=120_000)
+    expect(plan).to_contain_text("3 starts (LoRA, OLoRA, PiSSA)")
+    expect(starts).to_contain_text("too few")
+    expect(page.locator("#decide-headline")).to_contain_text("for now")
     press(page, "#decide-stop-button")
     expect(page.locator("#decide-status")).to_contain_text("stopped")
     expect(page.locator("#decide-headline")).to_contain_text("for now")
@@ -106,7 +106,7 @@ def test_in_a_browser_it_decides_and_its_report_recipe_and_adapter_go_home(
     for other in ("PiSSA", "MiLoRA"):
         page.locator("#decide-inits").get_by_label(other, exact=True).uncheck()
     page.click("#decide-button")
-    expect(page.locator("#decide-status .state")).to_have_text("finished", timeout=300_000)
+    expect(page.locator("#decide-status .state")).to_have_text("finished")
     expect(page.locator("#decide-headline")).to_contain_text(re.compile("[Tt]ake "))
     files = {}
     for name in ("Take this adapter", "Report", "Recipe"):

@@ -11,7 +11,7 @@ from support.nightly import at_night
 from support.opened import press
 from support.proxies import embedding, proxy
 from support.served import launched
-from support.shared import FLAGS, PATIENCE, PLOT, at_workbench, chromium
+from support.shared import FLAGS, PLOT, at_workbench, chromium
 
 from olora_viz.web import page as web
 from olora_viz.web.jobs.queue import Jobs
@@ -37,7 +37,6 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def visitor(browser: Browser) -> Iterator[Page]:
     context = at_workbench(browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True))
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     yield page
     context.close()
 
@@ -82,7 +81,7 @@ def test_a_page_says_when_its_server_is_gone(visitor: Page, address: str) -> Non
 def test_under_gradios_own_variable_the_slash_may_be_missing(visitor: Page, jobs: Jobs) -> None:
     with launched(web.build(jobs=jobs), root_path=PATH) as target, proxy(target, PATH, tells=False) as url:
         visitor.goto(url)
-        expect(visitor.locator(PLOT)).to_be_visible(timeout=60_000)
+        expect(visitor.locator(PLOT)).to_be_visible()
         expect(visitor).to_have_url(f"{url}/")
 
 
@@ -118,7 +117,7 @@ def test_in_a_frame_of_another_site_without_storage_the_page_races(
         page.goto(outer)
         frame = page.frame_locator("iframe")
         # In another site's frame a chart is drawn where it is seen, not a screen earlier.
-        expect(frame.locator("#accuracy-figure .js-plotly-plot")).to_be_visible(timeout=60_000)
+        expect(frame.locator("#accuracy-figure .js-plotly-plot")).to_be_visible()
         expect(frame.locator("html")).to_have_attribute("data-storage", "none")
         frame.get_by_label("Steps", exact=True).fill("3")
         frame.get_by_label("Steps", exact=True).press("Tab")
@@ -145,7 +144,7 @@ def test_in_a_frame_a_reload_does_not_start_another_race(visitor: Page, address:
         expect(frame.locator("#status .state")).to_have_text("finished")
         visitor.reload()
         # In another site's frame a chart is drawn where it is seen, not a screen earlier.
-        expect(frame.locator("#accuracy-figure .js-plotly-plot")).to_be_visible(timeout=60_000)
+        expect(frame.locator("#accuracy-figure .js-plotly-plot")).to_be_visible()
         expect(frame.locator("#status .state")).to_have_text("finished")
         # What the server answers to an arrival brings the countdown, if any, with the run.
         expect(frame.locator("#countdown .countdown")).to_be_hidden()

@@ -51,4 +51,4 @@ def test_enter_on_race_leaves_the_focus_on_what_can_be_pressed_next(page: Page) 
     page.locator("#race-button").focus()
     page.keyboard.press("Enter")
     page.wait_for_function(f"{focused} === 'pause-button'")
-    page.wait_for_function(f"{focused} === 'race-button'", timeout=120_000)  # at the end
+    page.wait_for_function(f"{focused} === 'race-button'")  # at the end

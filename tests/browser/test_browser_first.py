@@ -170,7 +170,7 @@ def test_a_learners_page_shows_the_bet_and_follows_the_race_on_the_teachers_scre
     for part in ("#race-button", "#estimate", "#verdict-card", "#accuracy-card", "#lanes", "#inside-card", "#answers"):
         expect(phone.locator(part)).to_be_hidden()
     teacher.click("#race-button")
-    expect(phone.locator("#status .state")).to_have_text("finished", timeout=120_000)
+    expect(phone.locator("#status .state")).to_have_text("finished")
     for part in ("#verdict", "#accuracy-figure", "#bet-score .scored:visible"):
         expect(phone.locator(part)).to_be_visible()
     expect(phone.locator("#race-button")).to_be_hidden()

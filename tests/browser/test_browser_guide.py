@@ -44,13 +44,13 @@ def test_a_newcomer_is_led_through_a_race_and_a_bet_and_a_reload_goes_on(
     expect(guide.get_by_text("Watch the curves").filter(visible=True).first).to_be_visible()
     # Whoever opens another page meanwhile stays there, and finds the guide where it was.
     page.get_by_role("link", name="Learn", exact=True).click()
-    page.wait_for_function("document.querySelector('#status .state')?.textContent === 'finished'", timeout=120_000)
+    page.wait_for_function("document.querySelector('#status .state')?.textContent === 'finished'")
     page.wait_for_timeout(2500)
     expect(page.locator("html")).to_have_attribute("data-page", "learn")
     page.get_by_role("link", name="Race", exact=True).click()
-    expect(guide.get_by_text("how your bet ended").filter(visible=True).first).to_be_visible(timeout=120_000)
+    expect(guide.get_by_text("how your bet ended").filter(visible=True).first).to_be_visible()
     expect(page.locator("#bet-score .scored:visible")).to_contain_text(
-        ["Your bet, OLoRA", "Your bet, step 1: "], timeout=120_000
+        ["Your bet, OLoRA", "Your bet, step 1: "]
     )  # once the lanes have answered, too
     line = "document.querySelector('#accuracy-figure .js-plotly-plot').layout.shapes?.at(-1)?.x0"
     page.wait_for_function(f"{line} === 1")

@@ -165,7 +165,6 @@ def page(browser: Browser, lab: JupyterLab) -> Iterator[Page]:
     nbformat.write(made, folder / "panels.ipynb")
     context = browser.new_context(viewport={"width": 1500, "height": 4000})
     visitor = context.new_page()
-    visitor.set_default_timeout(180_000)
     elsewhere: list[str] = []
     ours = (address, address.replace("http", "ws"), "data:", "blob:")
     visitor.on("request", lambda r: None if r.url.startswith(ours) else elsewhere.append(r.url))
@@ -210,7 +209,6 @@ def test_a_figure_is_a_chart_at_once_and_as_wide_as_its_cell_also_in_a_reopened_
     nbformat.write(made, lab.folder / "figures.ipynb")
     with browser.new_context(viewport={"width": 1300, "height": 900}) as context:
         page = context.new_page()
-        page.set_default_timeout(180_000)
         page.goto(lab.address_of("figures.ipynb", workspace="figures"))
         page.wait_for_function(READY)
         opened = Notebook(page)
@@ -228,7 +226,6 @@ def test_a_figure_is_a_chart_at_once_and_as_wide_as_its_cell_also_in_a_reopened_
         opened.run("docmanager:save")
     with browser.new_context(viewport={"width": 800, "height": 900}) as context:
         page = context.new_page()
-        page.set_default_timeout(180_000)
         page.goto(lab.address_of("figures.ipynb", workspace="narrow"))
         page.locator(".jp-RenderedPlotly").first.wait_for()
         fits = "(([cell, all, chart, picture]) => all <= cell && Math.max(chart, picture) > cell / 2)"
@@ -365,7 +362,7 @@ def test_the_saved_notebook_shows_the_last_state_without_a_kernel(
     reader = context.new_page()
     reader.goto(lab.address_of("read.ipynb", workspace="reader"))
     picture = reader.locator(".jp-CodeCell").first.locator(".jp-RenderedImage img")
-    expect(picture).to_be_visible(timeout=180_000)
+    expect(picture).to_be_visible()
     assert picture.evaluate("image => image.naturalWidth") > 700
     expect(reader.get_by_text("Loading widget...").first).to_be_hidden()
     context.close()

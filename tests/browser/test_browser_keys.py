@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 from support.opened import press
-from support.shared import PATIENCE, at_workbench
+from support.shared import at_workbench
 
 SET_UP = "?task=addition&batch=64&steps={}&lane=lora:lr=1e-3,r=2"
 HELD = "sessionStorage.getItem('olora-viz-run')"
@@ -17,7 +17,6 @@ def opened(browser: Browser, address: str) -> Page:
         browser.new_context(viewport={"width": 1440, "height": 900}, permissions=["clipboard-read", "clipboard-write"])
     )
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     page.goto(address)
     page.wait_for_selector("#loss-figure .gridlayer path", state="attached")
     return page

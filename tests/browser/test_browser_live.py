@@ -90,7 +90,7 @@ def test_three_lanes_race_in_a_page_as_in_python(browser: Browser, address: str,
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.goto(address)
-    page.wait_for_function('["done", "error"].includes(heard.at(-1)?.kind)', timeout=120_000)
+    page.wait_for_function('["done", "error"].includes(heard.at(-1)?.kind)')
     heard = page.evaluate('heard.filter((each) => each.kind !== "done")')
     steps = [message for message in heard if message["kind"] == "step"]
     assert len(steps) == STEPS, heard[-1]
@@ -123,7 +123,6 @@ def test_a_gpu_trains_as_webassembly_does(program: str, folder: Path, server: st
         gpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
         chromium = playwright.chromium.launch(executable_path=program, args=[*FLAGS, *gpu])
         page = chromium.new_page()
-        page.set_default_timeout(0)
         page.goto(f"{server}/bare.html")
         of_gpu, of_wasm = (page.evaluate(race, [asked, use]) for use in (True, False))
         chromium.close()

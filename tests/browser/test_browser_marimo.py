@@ -7,7 +7,6 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 from support.served import ROOT, end, free_port, wait_for
-from support.shared import PATIENCE
 
 NOTEBOOK = """import marimo
 app = marimo.App(width="full")
@@ -59,7 +58,6 @@ def test_a_panel_races_to_the_end_and_a_cell_follows_a_trait(browser: Browser, t
     try:
         wait_for(f"{url}/health", process, 60)
         page = context.new_page()
-        page.set_default_timeout(PATIENCE)
         ours = (url, url.replace("http", "ws"), "data:", "blob:")
         page.on("request", lambda r: None if r.url.startswith(ours) else elsewhere.append(r.url))
         page.goto(url)

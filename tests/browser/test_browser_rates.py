@@ -26,14 +26,14 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     page.click("#race-button")
     page.locator("#seeds-button").click()  # the verdict on one seed offers it
     expect(page.get_by_label("seeds, such as 0-2, lane 3")).to_have_value("0-4")
-    expect(page.locator("#status")).to_contain_text("finished", timeout=180_000)
+    expect(page.locator("#status")).to_contain_text("finished")
 
     filled = f"{figure('loss-figure')}.data.filter((t) => t.fill === 'tonexty').length"
     page.wait_for_function(f"{filled} === 3")
     names = f"{figure('loss-figure')}.layout.annotations.map((a) => a.text).sort().join()"
     page.wait_for_function(f"{names} === 'LoRA,OLoRA,PiSSA'")
     rows = page.locator("#results tbody tr")
-    expect(rows).to_have_count(5 + 5, timeout=180_000)  # held out, and the test, which follows the answers
+    expect(rows).to_have_count(5 + 5)  # held out, and the test, which follows the answers
     expect(rows.first).to_contain_text("±")
 
     tab(page, "Rates")

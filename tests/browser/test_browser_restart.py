@@ -5,7 +5,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Error, Page, Route, expect
 from support.opened import tab
 from support.served import free_port, inherited, serve
-from support.shared import PATIENCE, at_workbench
+from support.shared import at_workbench
 
 STEPS = 80
 """Of which some are left when the server is killed, however late that is."""
@@ -32,8 +32,6 @@ def test_two_tabs_find_their_runs_after_the_server_was_killed(browser: Browser, 
     context = at_workbench(browser.new_context(viewport={"width": 1440, "height": 900}))
     ended, going = context.new_page(), context.new_page()
     with serve(tmp_path, environment, port=port) as server:
-        for page in (ended, going):
-            page.set_default_timeout(PATIENCE)
         # Race is pressed while the server still looks what the page is to show.
         late: list[Route] = []
         ended.route("**/run/predict*", lambda route: late.append(route), times=1)

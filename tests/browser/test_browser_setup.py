@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 from playwright.sync_api import Browser, Page, expect
 from support.served import launched
-from support.shared import PATIENCE, PLOT, forget
+from support.shared import PLOT, forget
 
 from olora_viz.lanes.lane import runs_of_seeds
 from olora_viz.tasks.files import FILE_FORMATS
@@ -178,7 +178,7 @@ class Walk(RuleBasedStateMachine):
         expect(self.page.locator("#status .state")).not_to_have_text("ready")
         if reloads:
             self.reload()
-        expect(self.page.locator("#status .state")).to_have_text("finished", timeout=90_000)
+        expect(self.page.locator("#status .state")).to_have_text("finished")
         assert len(self.jobs[0]._jobs) == known + 1
         raced = SetUp.of(list(self.jobs[0]._jobs.values())[-1].work.config)
         own = raced.task.startswith(YOUR_FILE)
@@ -215,7 +215,6 @@ def visitor(browser: Browser, server: tuple[str, list[Jobs]]) -> Iterator[Page]:
 def test_a_random_walk_never_loses_or_swaps_the_set_up(visitor: Page, server: tuple[str, list[Jobs]]) -> None:
     Walk.url, Walk.jobs = server
     Walk.page = visitor
-    Walk.page.set_default_timeout(PATIENCE)
     run_state_machine_as_test(
         Walk,
         settings=settings(max_examples=2, stateful_step_count=9, deadline=None, derandomize=True, print_blob=False),

@@ -4,7 +4,7 @@ import re
 from urllib.parse import parse_qsl, urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from support.shared import PATIENCE, SCREEN, at_workbench
+from support.shared import SCREEN, at_workbench
 
 PLOT = "#loss-figure .js-plotly-plot"
 LINK = "?task=addition&steps=7&batch=8&seed=3&lane=olora:lr=3e-3,r=4,alpha=8&lane=lora:lr=2e-2,r=2"
@@ -77,7 +77,7 @@ def test_a_link_starts_its_race_once_and_wins_over_the_last_race_of_this_browser
     expect(page.locator("#countdown .ticking")).to_contain_text("starts in")
     page.get_by_role("button", name="Start now").press("Enter")
     expect(page.locator("#countdown .countdown")).to_be_hidden()
-    expect(page.locator("#status")).to_contain_text("2 / 2", timeout=120_000)
+    expect(page.locator("#status")).to_contain_text("2 / 2")
     expect(page.locator("#status .state")).to_have_text("finished")
     assert ("start", "1") in said(page), "whoever gets a copy of this address sees the race start"
     page.reload()
@@ -97,7 +97,6 @@ def test_a_link_starts_its_race_on_a_visible_page_after_a_countdown_that_escape_
     browser: Browser, address: str
 ) -> None:
     context = at_workbench(browser.new_context(viewport=SCREEN))  # its clock is the test's
-    context.set_default_timeout(PATIENCE)
     context.add_init_script(
         "window.away = true; window.presses = 0;"
         "Object.defineProperty(document, 'hidden', { get: () => window.away });"
@@ -187,4 +186,4 @@ def test_keys_race_and_open_the_help_but_not_while_somebody_types(context: Brows
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Control+Space")
     page.keyboard.press("Space")
-    expect(status).to_contain_text("7 / 7", timeout=120_000)
+    expect(status).to_contain_text("7 / 7")

@@ -165,7 +165,7 @@ def seen(browser, url, job):
     screen.goto(url)
     tab(screen, "Measurements")
     chart = screen.locator("#measurement-figures [data-figure=size]")
-    chart.scroll_into_view_if_needed(timeout=60_000)
+    chart.scroll_into_view_if_needed()
     plot = "document.querySelector('#measurement-figures [data-figure=size] .js-plotly-plot')"
     screen.wait_for_function(f"{plot}?.data?.[0]?.y?.length == 3")
     drawn = screen.evaluate(f"{plot}.data.map(trace => [...trace.y])")

@@ -9,6 +9,7 @@ from contextlib import chdir, contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,9 +26,24 @@ from olora_viz.web.jobs.queue import Jobs
 
 settings.register_profile("busy", deadline=None)  # no test depends on how fast a machine is
 settings.load_profile("busy")
-PATIENCE = 60_000
+PATIENCE = 300_000
 """Milliseconds that a test waits for what a page is to show: on a busy machine it may take its time."""
 expect.set_options(timeout=PATIENCE)
+
+
+def patient(new_page: Callable[..., Page]) -> Callable[..., Page]:
+    """Return what opens pages that wait as long for all else."""
+
+    def opened(*args: Any, **options: Any) -> Page:
+        page = new_page(*args, **options)
+        page.set_default_timeout(PATIENCE)
+        return page
+
+    return opened
+
+
+for kind in (Browser, BrowserContext):
+    kind.new_page = patient(kind.new_page)
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -189,7 +205,6 @@ and most of the processor's time of a test would go into its race and its curves
 def visiting(context: BrowserContext, address: str, query: str = SET_UP) -> Iterator[Page]:
     """Open the page as a new visitor; in the end nothing came from elsewhere or went wrong."""
     visitor = context.new_page()
-    visitor.set_default_timeout(PATIENCE)
     elsewhere: list[str] = []
     errors: list[str] = []
 
@@ -246,7 +261,6 @@ def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
     """A visitor's browser with a clipboard, whose pages the test opens itself."""
     kept = browser.contexts[0]
     kept.grant_permissions(["clipboard-read", "clipboard-write"])
-    kept.set_default_timeout(PATIENCE)
     before = list(kept.pages)
     yield kept
     for page in set(kept.pages) - set(before):

@@ -8,7 +8,7 @@ const SAME = 1e-3; // relative
 
 /** Return whether this page has a GPU: one that is not the processor in disguise. @returns {GpuKnown} */
 export function gpuHere() {
-  const gpu = /** @type {any} */ (navigator).gpu;
+  const gpu = /** @type {any} */ (globalThis).navigator?.gpu;
   const found = async () => {
     const adapter = await gpu?.requestAdapter();
     return Boolean(adapter && !adapter.info?.isFallbackAdapter);
