@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ from support.needs import NEEDS_JAX
 
 import olora_viz as ov
 from olora_viz.background.race import FINAL_ANSWERS
+from olora_viz.initializers import label_of
 from olora_viz.measures.factors import Picture
+from olora_viz.studies.contest import contests_of, latest_examples
+from olora_viz.studies.statistics import interval_of_share
+from olora_viz.studies.verdict_line import steps_before_lora
 from olora_viz.tasks.built_in import stories
 from olora_viz.tasks.encoding import encode
 from olora_viz.web.site import live_script
@@ -175,6 +180,48 @@ def test_tokens_are_python_s(tmp_path: Path) -> None:
         tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False) for ids in told["encoded"]
     ]
     assert told["examples"] == [[each.supervised_from, *each.ids] for each in encoding.kept]
+
+
+def test_who_learned_sooner_is_what_python_says(tmp_path: Path) -> None:
+    assert NODE
+    race = ov.load_recording("first")
+    lanes, rng = race.config.lanes, np.random.default_rng(0)
+    examples = latest_examples(race.steps)
+    assert race.baseline
+    assert examples
+    base = float(race.baseline.loss[0])
+    (contest,) = contests_of(lanes, examples, by_loss=False, most=1)
+    evaluated = [step for step in race.steps if step.eval_loss is not None]
+    groups = [
+        {"init": group.lane.init, "name": label_of(group.lane.init), "lanes": group.lanes}
+        for group in contest.contenders
+    ]
+    races, ours = [], []
+    for scatter in np.repeat([0.0, 0.1, 0.3], [1, 40, 40]):
+        drawn = rng.normal(scale=scatter, size=len(lanes))
+        steps = [replace(s, measures={"eval_loss": s.eval_loss * np.exp(drawn)}) for s in evaluated]
+        points = [{"step": 0, "values": [base] * len(lanes)}]
+        points += [{"step": step.step, "values": step.eval_loss.tolist()} for step in steps]
+        races.append({"groups": groups, "points": points, "rate": "1e-3"})
+        start = replace(evaluated[0], step=1, measures={})
+        sooner = steps_before_lora(contest, lanes, [start, *steps], base)
+        ours.append({label_of(start): gap for start, gap in sooner.items()})
+    shares = [(k / n, n, guess) for n in (20, 64) for k in range(n + 1) for guess in (0.05, 0.3, 0.5)]
+    (tmp_path / "asked.json").write_text(json.dumps({"races": races, "shares": shares}))
+    script = ROOT / "tests" / "js" / "live_sooner.mjs"
+    subprocess.run([NODE, script, tmp_path / "asked.json", tmp_path / "told.json"], check=True, timeout=120)
+    told = json.loads((tmp_path / "told.json").read_text())
+    for theirs, gaps in zip(told["races"], ours, strict=True):
+        assert [name for name, _ in theirs["starts"]] == list(gaps)
+        for (_, gap), known in zip(theirs["starts"], gaps.values(), strict=True):
+            assert list(gap.values()) == pytest.approx(list(known), rel=1e-9, abs=1e-12)
+    assert 5 < sum(map(bool, ours)) < len(ours) - 5
+    verdict = ov.verdict(race)
+    assert verdict
+    assert told["races"][0]["said"][0] == verdict.headline
+    assert told["races"][0]["said"][1].removeprefix("To") in str(verdict.sentences[0])
+    lows = [interval_of_share(share, np.empty(0), examples)[0] for share, examples, _ in shares]
+    assert told["learned"] == [low > guess for low, (_, _, guess) in zip(lows, shares, strict=True)]
 
 
 def test_a_lane_beside_others_is_itself_alone_to_the_last_bit(heard: dict[str, list[dict[str, Any]]]) -> None:

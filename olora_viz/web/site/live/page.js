@@ -76,6 +76,20 @@ export const lanesOf = (rows, seeds) =>
     })),
   );
 
+/** The rate of all rows; empty if they have several. @param {Row[]} rows */
+const rateOf = ([{ lr }, ...others]) => (others.every((row) => row.lr === lr) ? String(lr) : "");
+
+/** The share of the held-out examples that their commonest answer gets right. @param {Task} task */
+function guessOf({ heldOut }) {
+  /** @type {Map<string, number>} */
+  const counts = new Map();
+  for (const [from, ...tokens] of heldOut) {
+    const answer = tokens.slice(from).join();
+    counts.set(answer, (counts.get(answer) ?? 0) + 1);
+  }
+  return Math.max(...counts.values()) / heldOut.length;
+}
+
 /**
  * Put the race into the page.
  *
@@ -260,7 +274,7 @@ export function live({ offer, assets, like, show }) {
       words: {
         ...{ groups, questions, starts: offer.starts, layers: offer.layers, steps: total },
         ...{ examples: known.heldOut.length, baseline: task.value === offer.task },
-        decode: tokenizer.decode,
+        ...{ decode: tokenizer.decode, guess: guessOf(known), rate: rateOf(rows) },
       },
     };
   }

@@ -2,6 +2,8 @@
 
 /** @import { Heard, PicturedByLayer } from "./types.d.ts" */
 
+import { headline, intervals, isLearned, sooner } from "./sooner.js";
+
 /** @typedef {{ label: string, short: string, summary: string }} StartWords */
 /** @typedef {{ data: Record<string, any>, layout: Record<string, string> }} Packed */
 /** @typedef {{ at: number, texts: Record<string, string>, figures: Record<string, Packed>, inside: any }} Frame */
@@ -13,6 +15,8 @@
  * @property {Record<string, string>} layers words of those that are looked at
  * @property {number} steps
  * @property {number} examples held-out ones
+ * @property {number} guess the share of them that the commonest answer gets right
+ * @property {string} rate of all lanes; empty if they have several
  * @property {boolean} baseline whether the recorded chart's guess is that of the task
  * @property {{ prompt: string, right: number[] }[]} questions what the lanes answer, and the tokens of the right answer, none of an own prompt
  * @property {(tokens: number[]) => string} decode
@@ -38,17 +42,19 @@ const before = (accuracy) =>
   `<p class="below">This page trains them, on your machine.</p></div>`;
 
 /**
- * Say who is right how often, the best first.
+ * Say who is right how often, the best first; at the end of three seeds, who has learned sooner.
  *
- * @param {Group[]} groups
+ * @param {Pick<SetUp, "groups" | "steps" | "examples" | "guess" | "rate">} setUp
  * @param {(number | null)[]} accuracy
  * @param {number} step
+ * @param {{ step: number, values: (number | null)[] }[]} losses held-out ones so far
  */
-export function verdict(groups, accuracy, step) {
+export function verdict({ groups, steps, examples, guess, rate }, accuracy, step, losses = []) {
+  const last = losses.at(-1)?.values ?? [];
   const ranked = groups
     .map((group) => ({ ...group, shares: of(group, accuracy) }))
     .map((each) => ({ ...each, share: each.shares.length ? mean(each.shares) : -1 }))
-    .sort((a, b) => b.share - a.share);
+    .sort((a, b) => b.share - a.share || mean(of(a, last)) - mean(of(b, last)));
   const [some, none] = [ranked.filter((e) => e.share >= 0), ranked.filter((e) => e.share < 0)];
   const scores = some.map(({ name, share, shares, lanes }) => {
     const lost = lanes.length - shares.length;
@@ -69,9 +75,22 @@ export function verdict(groups, accuracy, step) {
   if (!some.length) sure = "Try a lower rate.";
   else if (seeds > 1)
     sure = `Means of ${seeds} seeds${ranges.length ? `, from the lowest to the highest: ${ranges.join(", ")}` : ""}.`;
-  return (
-    `<div class="verdict"><p role="status"><b>Step ${step}: ${said}.</b></p>` +
-    `<p class="below">Trained by this page, on your machine. ${sure}</p></div>`
+  /** @param {string} lead @param {string} tag @param {string} below */
+  const line = (lead, tag, below) =>
+    `<div class="verdict"><p role="status"><b>${lead}</b></p>${tag}` +
+    `<p class="below">${below} Trained by this page, on your machine.</p></div>`;
+  if (step === steps && some.length && !isLearned(some[0].share, examples, guess))
+    return line(
+      `No lane is clearly better than guessing: ${scores.join(", ")} right.`,
+      "",
+      "Train for more steps.",
+    );
+  const starts = step === steps && rate ? sooner(ranked, losses) : [];
+  if (!starts.length) return line(`Step ${step}: ${said}.`, "", sure);
+  return line(
+    headline(starts, rate),
+    '<strong class="certainty" title="by 95% intervals that allow for the number of starts">3 seeds: likely</strong>',
+    `${intervals(starts)} In the end ${said}. Is it the start, or only the rate? Race at a higher one.`,
   );
 }
 
@@ -250,17 +269,18 @@ export function teller(like, setUp, show) {
   const inits = groups.flatMap(({ init, lanes }) => lanes.map(() => init));
   /** @type {Frame[]} */
   const frames = [];
-  const [accuracy, losses, norms] = [0, 1, 2].map(
+  const [accuracy, heldOut, losses, norms] = [0, 1, 2, 3].map(
     () => /** @type {{ step: number, values: (number | null)[] }[]} */ ([]),
   );
   /** @type {Extract<Heard, { kind: "ready" }> | null} */
   let ready = null;
 
-  /** @param {number} at @param {(number | null)[]} shares @param {(number[][] | null)[]} said @param {(PicturedByLayer | null)[]} [factors] */
-  const frame = (at, shares, said, factors) => {
+  /** @param {number} at @param {(number | null)[]} lost @param {(number | null)[]} shares @param {(number[][] | null)[]} said @param {(PicturedByLayer | null)[]} [factors] */
+  const frame = (at, lost, shares, said, factors) => {
     accuracy.push({ step: at, values: shares });
+    heldOut.push({ step: at, values: lost });
     /** @type {Record<string, string>} */
-    const texts = { verdict: at ? verdict(groups, shares, at) : before(shares[0]) };
+    const texts = { verdict: at ? verdict(setUp, shares, at, heldOut) : before(shares[0]) };
     if (questions.length) {
       const when = at ? `at step ${at}` : "at the start";
       texts.answers = answersCard(setUp, ready?.answers ?? [], said, when);
@@ -302,6 +322,7 @@ export function teller(like, setUp, show) {
       const same = inits.map(() => message.answers);
       frame(
         0,
+        inits.map(() => message.base.evalLoss),
         inits.map(() => message.base.evalAccuracy),
         same,
       );
@@ -309,7 +330,13 @@ export function teller(like, setUp, show) {
       losses.push({ step: message.step, values: message.loss });
       norms.push({ step: message.step, values: message.gradNorm });
       if (message.evalAccuracy)
-        frame(message.step, message.evalAccuracy, message.answers ?? [], message.factors);
+        frame(
+          message.step,
+          message.evalLoss ?? [],
+          message.evalAccuracy,
+          message.answers ?? [],
+          message.factors,
+        );
     }
   };
 }
