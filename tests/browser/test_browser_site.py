@@ -146,12 +146,18 @@ def test_it_opens_with_the_first_screen_and_the_adapters_follow_its_slider(site:
 
 
 @NEEDS_JAX
-def test_race_trains_in_the_page_and_stops_with_what_it_has(site: Page, static_site: Path) -> None:
-    home(site, static_site)
+def test_race_trains_in_the_page_and_stops_with_what_it_has_while_a_lesson_s_guide_plays(
+    site: Page, static_site: Path
+) -> None:
+    site.goto(f"{static_site.as_uri()}/learn/adapter.html")
+    site.get_by_role("link", name="Race it here").click()
+    guide = site.locator("#lesson-card .guide").filter(visible=True)
+    expect(guide).to_contain_text("Press Race.")
     site.locator("#live-task").select_option("addition")
     site.get_by_role("button", name="remove PiSSA").click()
     site.locator("#race-button").click()
     status, figures = site.locator("#status"), site.locator("#adapter-figure figure")
+    expect(guide).to_contain_text("Watch the curves until the race has ended.")
     expect(site.locator("#verdict")).to_contain_text(re.compile(r"Step \d+: "))
     expect(figures).to_have_count(3)
     expect(figures.nth(2)).to_have_accessible_name(re.compile(r"^OLoRA, after step \d+: rank 8, ΔW has norm "))
@@ -162,6 +168,10 @@ def test_race_trains_in_the_page_and_stops_with_what_it_has(site: Page, static_s
     expect(figures.nth(2)).to_have_accessible_name(re.compile("before the first step"))
     site.get_by_role("button", name="Stop the race").click()
     expect(status).to_contain_text("stopped")
+    expect(guide).to_contain_text("The race is over.")
+    for words in ("Of each start the square ΔW was empty", "Before training it changes nothing."):
+        guide.get_by_role("button", name="next").click()
+        expect(guide).to_contain_text(words)
     with site.expect_download() as taken:
         site.locator("#live-take").get_by_role("link", name="OLoRA").click()
     with zipfile.ZipFile(taken.value.path()) as adapter:
@@ -169,6 +179,8 @@ def test_race_trains_in_the_page_and_stops_with_what_it_has(site: Page, static_s
     site.get_by_role("button", name="Back to the recorded race").click()
     expect(site.locator("#verdict")).to_contain_text("steps earlier than LoRA")
     expect(status).to_contain_text("recorded")
+    guide.get_by_role("link", name="Check yourself").click()
+    site.wait_for_url("**/learn/adapter.html#check")
 
 
 @NEEDS_JAX

@@ -156,6 +156,8 @@ def test_a_lesson_s_race_can_be_raced_where_it_is_read(static_site: Path) -> Non
     assert set(linked) == races
     first = (static_site / "index.html").read_text("utf-8")
     for name, asked in linked.items():
+        assert asked["lesson"] == f"{name}-here"
+        assert f'data-guide="{name}-here"' in first
         lanes = GALLERY[LESSONS[name].recording or ""].config.lanes
         assert set(asked["starts"].split(",")) == {lane.init for lane in lanes} & set(race_pages.LIVE_STARTS)
         assert (float(asked["rate"]), int(asked["rank"])) in {(lane.lr, lane.r) for lane in lanes}

@@ -8,7 +8,7 @@ FILES = 320
 CEILING = {
     "background": 1470, "cli": 1165, "figures": 3200, "initializers": 875, "lanes": 3215, "learn": 1795,
     "machine": 1575, "measures": 1880, "models": 950, "notebook": 1325, "races": 3390, "studies": 7600, "tasks": 1832,
-    "views": 2540, "web": 6820,
+    "views": 2540, "web": 6846,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
 

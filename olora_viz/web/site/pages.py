@@ -25,7 +25,7 @@ from olora_viz.web import handout, learn
 from olora_viz.web.claims import intro
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.site.page import FIRST, Page, card, columns, contents, differing, numbered, places, race_path
-from olora_viz.web.site.race import guide, live_link
+from olora_viz.web.site.race import HERE, guide, live_guide, live_link
 from olora_viz.web.spectrum import (
     A_LAYER,
     A_MATRIX,
@@ -63,7 +63,7 @@ def _links(*, is_live: bool) -> learn.Links:
 
 
 def _live_link(lesson: Lesson) -> str:
-    return live_link(lesson.config) if lesson.page == "race" else ""
+    return f"{live_link(lesson.config)}&lesson={lesson.name}{HERE}" if live_guide(lesson) else ""
 
 
 LINK_WORDS = {

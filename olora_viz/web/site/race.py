@@ -15,7 +15,7 @@ from olora_viz.figures.live.bundle import pack
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons import LESSONS, Lesson
-from olora_viz.learn.lessons.lesson import Guide
+from olora_viz.learn.lessons.lesson import Awaited, Guide, GuideStep
 from olora_viz.learn.terms import with_terms
 from olora_viz.machine.tables import folded, one_line
 from olora_viz.machine.wording import and_, compact, counted, seconds
@@ -75,15 +75,55 @@ def guide(lesson: Lesson) -> Guide | None:
     return replace(lesson.guide, steps=(*steps, check))
 
 
-def _guides(recording: str) -> Markup:
-    """Return the guides of the lessons on a recorded race, of which the address names the one that plays."""
+HERE = "-here"
+"""Ends the name of a lesson's guide on the race that its reader's browser trains."""
+
+RACED_HERE = (
+    GuideStep(
+        "These starts train in your browser, on your own machine: this race is yours alone.",
+        "Press Race.",
+        Awaited("pressed", "Race", of="#race-button"),
+        where="race-button",
+        page="",
+    ),
+    GuideStep(
+        "A minute or two.",
+        "Watch the curves until the race has ended.",
+        Awaited("ended", "the end of the race"),
+        "The race is over. Above the chart stands how it ended, and the slider below it goes back through its steps.",
+        where="accuracy-card",
+        page="",
+    ),
+)
+"""The first steps of a lesson there."""
+
+SHOWN_HERE = ("adapter-figure", "loss-figure", "gradient-figure")
+"""What lessons speak of and such a race shows."""
+
+
+def live_guide(lesson: Lesson) -> Guide | None:
+    """Return a lesson's guide for the first page, where its race is trained; None if it cannot be."""
+    if lesson.page != "race" or not live_link(lesson.config):
+        return None
+    do = GuideStep(lesson.see, lesson.do, where=lesson.where, page="")
+    check = replace(lesson.guide.steps[-1], page="")
+    return Guide(lesson.name + HERE, lesson.title, (*RACED_HERE, *[do] * (lesson.where in SHOWN_HERE), check))
+
+
+def _guides(recording: str, *, is_live: bool) -> Markup:
+    """Return the guides of the lessons on a recorded race, of which the address names the one that plays.
+
+    Args:
+        is_live: whether the page also trains, for which any lesson may have a guide.
+    """
     ways = Markup(
         '<a href="{0}learn/{1}.html">Read it</a><a href="{0}learn/{1}.html#check" data-question>Check yourself</a>'
     )
     strips = (
         strip(steps, ways.format(root_of(race_path(recording)), name), place=learn.place(lesson))
         for name, lesson in LESSONS.items()
-        if lesson.recording == recording and (steps := guide(lesson))
+        for steps in (lesson.recording == recording and guide(lesson), is_live and live_guide(lesson))
+        if steps
     )
     return Markup('<div id="lesson-card">{}</div>').format(Markup("").join(strips))
 
@@ -118,7 +158,8 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str], *, is_li
         '<div class="page" id="race-page">{}</div></div>'
     ).format(
         FIRST_LAYOUT if name == FIRST else "",
-        _race_top(record, titles[path], place["verdict"]), _guides(name), bet, side_by_side,
+        _race_top(record, titles[path], place["verdict"]),
+        _guides(name, is_live=is_live and name == FIRST), bet, side_by_side,
     )  # fmt: skip
     still = {key: figure for key, figure in figures.items() if key not in view.figures}
     title = SITE_TITLE if name == FIRST else titles[path]

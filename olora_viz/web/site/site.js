@@ -140,7 +140,10 @@ const lesson = new URLSearchParams(window.location.search).get("lesson") ?? play
 const guides = document.querySelectorAll("#lesson-card .guide");
 for (const guide of guides)
   if (guide.dataset.guide === lesson)
-    play(guide, { resumes: playing() === lesson, finished: () => finish(lesson) });
+    play(guide, {
+      resumes: playing() === lesson,
+      finished: () => finish(lesson.replace(/-here$/, "")),
+    });
 
 watchAnswers(document);
 mark();

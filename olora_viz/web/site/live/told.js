@@ -22,6 +22,12 @@ import { headline, intervals, isLearned, sooner } from "./sooner.js";
  * @property {(tokens: number[]) => string} decode
  */
 
+const ROUND = [-4, -3, -2, -1, 0, 1, 2, 3].flatMap((k) =>
+  [1, 2, 5].map((n) => Number(`${n}e${k}`)),
+);
+/** Of a logarithmic axis, written out: a bare 5 might be 0.5. */
+const TICKS = { tickmode: "array", tickvals: ROUND, ticktext: ROUND.map(String) };
+
 /** @param {string} init */
 const mark = (init) => `<span class="mark solid" style="--lane:var(--${init})"></span>`;
 /** @param {number} share */
@@ -89,7 +95,7 @@ export function verdict({ groups, steps, examples, guess, rate }, accuracy, step
   if (!starts.length) return line(`Step ${step}: ${said}.`, "", sure);
   return line(
     headline(starts, rate),
-    '<strong class="certainty" title="by 95% intervals that allow for the number of starts">3 seeds: likely</strong>',
+    '<strong class="certainty open" title="by 95% intervals that allow for the number of starts">3 seeds: likely</strong>',
     `${intervals(starts)} In the end ${said}. Is it the start, or only the rate? Race at a higher one.`,
   );
 }
@@ -191,7 +197,7 @@ export function stepsFigure(like, { groups, steps }, points, unit) {
     data,
     layout: layoutLike(like, steps, {
       ...changed,
-      yaxis: { ...yaxis, autorange: true, dtick: "D2", showticklabels: true },
+      yaxis: { ...yaxis, ...TICKS, autorange: true, showticklabels: true },
     }),
   };
 }
