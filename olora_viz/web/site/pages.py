@@ -24,6 +24,7 @@ from olora_viz.views.spectrum import Lab
 from olora_viz.web import handout, learn
 from olora_viz.web.claims import intro
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.site.live_data import MODEL
 from olora_viz.web.site.page import FIRST, Page, card, columns, contents, differing, numbered, places, race_path
 from olora_viz.web.site.race import HERE, guide, live_guide, live_link
 from olora_viz.web.spectrum import (
@@ -38,10 +39,7 @@ from olora_viz.web.spectrum import (
 )
 
 SITE_RANKS = (1, 2, 4, 8, 16, 32)
-"""The ranks of the page Spectrum."""
-
-MODEL = "glassllm"
-"""Its model."""
+"""The ranks of the page Spectrum, whose layers are the model's that the site can train."""
 
 
 def lesson_pages(*, is_live: bool) -> list[Page]:
