@@ -5,6 +5,7 @@
 /** Whether a race may use the GPU of this page; a race that has tried it writes down what it found. @typedef {{ use: Promise<boolean> | boolean, isTried: boolean }} GpuKnown */
 
 const SAME = 1e-3; // relative
+const PATIENCE = 5000; // milliseconds that the GPU may take longer for its first steps, which compile
 
 /** Return whether this page has a GPU: one that is not the processor in disguise. @returns {GpuKnown} */
 export function gpuHere() {
@@ -21,11 +22,17 @@ export function gpuHere() {
  *
  * @param {Connected} gpu
  * @param {Connected} wasm
- * @param {Question} update of the lane that both have
+ * @param {(worker: Connected) => Promise<unknown>} ready gives a worker the lane
+ * @param {Question} update of the lane
  * @param {number} lanes that the GPU trains while WebAssembly trains one
  */
-export async function isBetter(gpu, wasm, update, lanes) {
-  const [theirs, ours] = await Promise.all([gpu, wasm].map((worker) => timed(worker, update)));
+export async function isBetter(gpu, wasm, ready, update, lanes) {
+  const of = (/** @type {Connected} */ worker) => ready(worker).then(() => timed(worker, update));
+  const ofWasm = of(wasm);
+  const late = ofWasm.then(() => new Promise((done) => setTimeout(done, PATIENCE, null)));
+  const ofGpu = of(gpu).catch(() => null);
+  const [theirs, ours] = await Promise.all([Promise.race([ofGpu, late]), ofWasm]);
+  if (!theirs) return false;
   const isSame = (/** @type {"loss" | "gradNorm"} */ key) =>
     Math.abs(theirs[key] - ours[key]) <= SAME * Math.abs(ours[key]);
   return isSame("loss") && isSame("gradNorm") && lanes * theirs.seconds < ours.seconds;

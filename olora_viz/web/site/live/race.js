@@ -104,16 +104,17 @@ export function startRace(asked, heard, where) {
   /** Let the GPU train all lanes, if it is the better one. @param {GpuKnown} known @param {FactorsByLayer} start of lane 0 */
   async function tryGpu(known, start) {
     const [wasm, other] = [workers[0], connected("webgpu", newHost)];
+    /** @param {Connected} worker */
+    const ready = async (worker) => {
+      if (worker === other) await begun(other);
+      return worker.ask({ ask: "add", lane: 0, spec: lanes[0], start });
+    };
+    const atOnce = Math.min(lanes.length, Math.max(1, cores));
+    const each = lanes.length / Math.ceil(lanes.length / atOnce);
     let use = true;
     try {
-      await begun(other);
-      if (!known.isTried) {
-        const add = /** @type {const} */ ({ ask: "add", lane: 0, spec: lanes[0], start });
-        await Promise.all([other, wasm].map((worker) => worker.ask(add)));
-        const atOnce = Math.min(lanes.length, Math.max(1, cores));
-        const each = Math.ceil(lanes.length / atOnce);
-        use = await isBetter(other, wasm, updateOf(0, 1), lanes.length / each);
-      }
+      if (known.isTried) await begun(other);
+      else use = await isBetter(other, wasm, ready, updateOf(0, 1), each);
     } catch {
       use = false; // lost, or without a device that can compute this
     }
