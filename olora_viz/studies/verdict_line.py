@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -378,7 +379,7 @@ def _headline(contest: Contest, first: Statement, sooner: Mapping[str, Interval]
         said = [f"{listed(list(sooner), most)} {learn} LoRA{at}." for at in (rate, "") for most in (3, 2)]
     elif trailing:
         is_ahead = relation(AHEAD, "", first.basis).strip()
-        are = is_ahead.replace("is ", "are ", 1) if len(ahead) > 1 else is_ahead
+        are = re.sub("^is ", "are ", is_ahead) if len(ahead) > 1 else is_ahead
         said = [
             f"{listed([names[i] for i in ahead], most)} {are} {listed([names[i] for i in trailing], most)}{at}."
             for at in (rate, "")

@@ -70,6 +70,12 @@ def test_one_seed_speaks_of_this_run_and_asks_for_seeds() -> None:
     assert "seed" not in found.reason
 
 
+@pytest.mark.parametrize(("seeds", "words"), [(1, "did better in this run than"), (3, "are ahead of")])
+def test_a_headline_on_two_leaders_is_a_sentence(seeds: int, words: str) -> None:
+    found = verdict_of(lanes_of(("lora", "olora", "pissa"), seeds), {"olora": 0.3, "pissa": 0.3, "lora": 0.5})
+    assert re.fullmatch(f"(OLoRA and PiSSA|PiSSA and OLoRA) {words} LoRA at rate 1e-3[.]", found.headline)
+
+
 def test_equal_starts_have_no_leader() -> None:
     found = verdict_of(lanes_of(("lora", "olora"), 3), {"olora": 0.4, "lora": 0.4})
     assert found.leader == ""
