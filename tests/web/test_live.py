@@ -3,28 +3,33 @@
 import base64
 import io
 import json
+import math
 import random
+import re
 import shutil
 import subprocess
 import zipfile
-from dataclasses import replace
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy import special
 from support.needs import NEEDS_JAX
+from support.steps import a_step, judged
 
 import olora_viz as ov
 from olora_viz.background.race import FINAL_ANSWERS
 from olora_viz.initializers import label_of
 from olora_viz.measures.factors import Picture
-from olora_viz.studies.contest import contests_of, latest_examples
-from olora_viz.studies.statistics import interval_of_share
-from olora_viz.studies.verdict_line import steps_before_lora
+from olora_viz.races.step import Step
+from olora_viz.studies.contest import latest_examples
+from olora_viz.studies.verdict_line import verdict_line
 from olora_viz.tasks.built_in import stories
 from olora_viz.tasks.encoding import encode
+from olora_viz.tasks.evaluation import HeldOut, best_guess
 from olora_viz.web.site import live_script
 from olora_viz.web.site.live_data import live_data
 from olora_viz.web.site.race import LIVE_STARTS
@@ -182,46 +187,73 @@ def test_tokens_are_python_s(tmp_path: Path) -> None:
     assert told["examples"] == [[each.supervised_from, *each.ids] for each in encoding.kept]
 
 
-def test_who_learned_sooner_is_what_python_says(tmp_path: Path) -> None:
+def drawn_race(rng: np.random.Generator) -> tuple[list[ov.Lane], list[Step], float | None]:
+    """Return a race of starts that differ by much, by little or not at all, and what guessing gets there."""
+    inits = rng.permutation(LIVE_STARTS)[: rng.integers(2, 6)].tolist()
+    seeds = range(rng.integers(1, 4))
+    lanes = [ov.Lane(init, seed=seed) for init in inits for seed in seeds]
+    n, apart, noise = rng.choice([12, 64]), rng.choice([0.0, 0.02, 0.2, 1.0]), rng.choice([1e-4, 0.01, 0.1])
+    common = rng.choice([0.3, 0.8, 0.99])
+    level = {init: common * (1 - 0.5 * apart * rng.random()) for init in inits}
+    hard = rng.random(n)
+    share = np.array([level[lane.init] * (1 - noise * rng.random()) for lane in lanes])
+    right = (hard < share[:, None]) ^ (rng.random((len(lanes), n)) < noise / 4)
+    loss = (1.2 - share[:, None]) * (0.5 + hard) + noise * rng.random((len(lanes), n))
+    if rng.random() < 0.1:
+        loss[rng.integers(len(lanes))] = np.nan
+    steps = [a_step(1, loss.mean(1) + 3)]
+    for at in range(10, 61, 10):
+        scatter = 0.05 * noise * rng.normal(size=len(lanes))
+        steps.append(a_step(at, loss.mean(1), eval_loss=loss.mean(1) + 3 * share * (60 - at) / 60 * np.exp(scatter)))
+    steps[-1] = judged(steps[-1], loss, right.astype(float))
+    return lanes, steps, rng.choice([None, 0.1, 0.5])
+
+
+def test_the_verdict_is_python_s(tmp_path: Path) -> None:
     assert NODE
-    race = ov.load_recording("first")
-    lanes, rng = race.config.lanes, np.random.default_rng(0)
-    examples = latest_examples(race.steps)
-    assert race.baseline
-    assert examples
-    base = float(race.baseline.loss[0])
-    (contest,) = contests_of(lanes, examples, by_loss=False, most=1)
-    evaluated = [step for step in race.steps if step.eval_loss is not None]
-    groups = [
-        {"init": group.lane.init, "name": label_of(group.lane.init), "lanes": group.lanes}
-        for group in contest.contenders
-    ]
-    races, ours = [], []
-    for scatter in np.repeat([0.0, 0.1, 0.3], [1, 40, 40]):
-        drawn = rng.normal(scale=scatter, size=len(lanes))
-        steps = [replace(s, measures={"eval_loss": s.eval_loss * np.exp(drawn)}) for s in evaluated]
+    rng, base, races, ours = np.random.default_rng(0), 4.5, [], []
+    for _ in range(200):
+        lanes, steps, guess = drawn_race(rng)
+        examples = latest_examples(steps)
+        assert examples
+        about = HeldOut(examples.loss.shape[1], guess, "always “true”", 80, 80)
+        line = verdict_line(lanes, examples, ended=True, held_out=about, steps=steps, start_loss=base)
+        ours.append(line and (line.headline, line.tag, line.certainty.replace(" ", "-"), str(line.sentences[0])))
+        groups: dict[str, list[int]] = {}
+        for k, lane in enumerate(lanes):
+            groups.setdefault(lane.init, []).append(k)
+        is_whole = np.isfinite(examples.loss).all(1)
+        by_lane = [
+            {"loss": loss.tolist(), "right": right.tolist()} if whole else None
+            for loss, right, whole in zip(examples.loss, examples.right, is_whole, strict=True)
+        ]
         points = [{"step": 0, "values": [base] * len(lanes)}]
-        points += [{"step": step.step, "values": step.eval_loss.tolist()} for step in steps]
-        races.append({"groups": groups, "points": points, "rate": "1e-3"})
-        start = replace(evaluated[0], step=1, measures={})
-        sooner = steps_before_lora(contest, lanes, [start, *steps], base)
-        ours.append({label_of(start): gap for start, gap in sooner.items()})
-    shares = [(k / n, n, guess) for n in (20, 64) for k in range(n + 1) for guess in (0.05, 0.3, 0.5)]
-    (tmp_path / "asked.json").write_text(json.dumps({"races": races, "shares": shares}))
-    script = ROOT / "tests" / "js" / "live_sooner.mjs"
+        for step in steps[1:]:
+            lost = [value if math.isfinite(value) else None for value in step.eval_loss.tolist()]
+            points.append({"step": step.step, "values": lost})
+        named = [{"init": init, "name": label_of(init), "lanes": ks} for init, ks in groups.items()]
+        races.append({"groups": named, "examples": by_lane, "points": points, "rate": "1e-3", "guess": guess})
+    t = [(t, freedom) for t in (0.0, 0.3, 2.0, 7.0, 90.0) for freedom in (1.0, 2.0, 3.7, 63.0, 65.4)]
+    tasks = json.loads(live_data())["tasks"]
+    (tmp_path / "asked.json").write_text(json.dumps({"races": races, "tasks": list(tasks.values()), "t": t}))
+    script = ROOT / "tests" / "js" / "live_verdict.mjs"
     subprocess.run([NODE, script, tmp_path / "asked.json", tmp_path / "told.json"], check=True, timeout=120)
     told = json.loads((tmp_path / "told.json").read_text())
-    for theirs, gaps in zip(told["races"], ours, strict=True):
-        assert [name for name, _ in theirs["starts"]] == list(gaps)
-        for (_, gap), known in zip(theirs["starts"], gaps.values(), strict=True):
-            assert list(gap.values()) == pytest.approx(list(known), rel=1e-9, abs=1e-12)
-    assert 5 < sum(map(bool, ours)) < len(ours) - 5
-    verdict = ov.verdict(race)
-    assert verdict
-    assert told["races"][0]["said"][0] == verdict.headline
-    assert told["races"][0]["said"][1].removeprefix("To") in str(verdict.sentences[0])
-    lows = [interval_of_share(share, np.empty(0), examples)[0] for share, examples, _ in shares]
-    assert told["learned"] == [low > guess for low, (_, _, guess) in zip(lows, shares, strict=True)]
+    for theirs, line in zip(told["verdicts"], ours, strict=True):
+        assert (theirs is None) == (line is None)
+        if line:
+            headline, tag, certainty, first = line
+            assert (theirs["headline"], theirs["tag"], theirs["certainty"]) == (headline, tag, certainty)
+            if "steps earlier" in headline:
+                assert re.sub("^.*: t", "T", first) in theirs["below"]
+    tags = Counter(line[1] for line in ours if line)
+    assert len(tags) >= 8, tags
+    for words in ("earlier than", "are ahead of", "end level", "too few", "did better in this run", "No lane"):
+        assert any(words in line[0] for line in ours if line), words
+    assert told["twoSided"] == pytest.approx([2 * special.stdtr(freedom, -t) for t, freedom in t], abs=1e-10)
+    assert told["critical"] == pytest.approx([special.stdtrit(freedom, 0.975) for _, freedom in t], rel=1e-9)
+    known = [ov.load_task(name) for name in tasks]
+    assert told["guesses"] == [best_guess(task.train, task.held_out[: ov.RaceConfig().eval_size])[0] for task in known]
 
 
 def test_a_lane_beside_others_is_itself_alone_to_the_last_bit(heard: dict[str, list[dict[str, Any]]]) -> None:

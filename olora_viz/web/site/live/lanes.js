@@ -7,6 +7,7 @@ import { makeModel } from "./model.js";
 import { atStart, clock, update } from "./optimizer.js";
 import { generator } from "./random.js";
 import { STARTS } from "./starts.js";
+import { mean } from "./statistics.js";
 import { vectorsOf } from "./vectors.js";
 import { onDevice, padded, paddedOnDevice, resized } from "./weights.js";
 
@@ -132,18 +133,28 @@ export function makeTrainer(weights, shape, size) {
     return { ...laid, losses: await losses.data(), best: await best.data() };
   };
 
-  /** The mean loss of the answers' tokens, and the share of answers of which every token is the likeliest. @param {Lane} lane @param {Example[]} examples */
+  /**
+   * The mean loss of the answers' tokens, and the share of answers of which every token is the
+   * likeliest; and both by example, with the losses by the mean number of tokens.
+   *
+   * @param {Lane} lane
+   * @param {Example[]} examples
+   */
   const evaluate = async (lane, examples) => {
-    let [lost, tokens, right] = [0, 0, 0];
+    const lost = examples.map(() => 0);
+    const right = examples.map(() => 1);
+    let tokens = 0;
     for (let at = 0; at < examples.length; at += size.rows) {
       const part = examples.slice(at, at + size.rows);
       const { owner, targets, losses, best } = await judged(lane, part);
-      const wrong = new Set(owner.filter((_, i) => best[i] !== targets[i]));
-      owner.forEach((_, i) => (lost += losses[i]));
+      owner.forEach((row, i) => {
+        lost[at + row] += losses[i];
+        if (best[i] !== targets[i]) right[at + row] = 0;
+      });
       tokens += owner.length;
-      right += part.length - wrong.size;
     }
-    return { evalLoss: lost / tokens, evalAccuracy: right / examples.length };
+    const loss = lost.map((each) => (each * examples.length) / tokens);
+    return { evalLoss: mean(loss), evalAccuracy: mean(right), examples: { loss, right } };
   };
 
   /**

@@ -1,6 +1,6 @@
 // The race of the site's first page, trained where it is read: chips, sliders and buttons in its sentence.
 
-/** @import { Heard, Lane, Task } from "./types.d.ts" */
+/** @import { Example, Heard, Lane, Task } from "./types.d.ts" */
 /** @import { Row } from "../../../figures/live/lane_table.js" */
 /** @import { Frame, Group, Packed, StartWords } from "./told.js" */
 
@@ -79,15 +79,17 @@ export const lanesOf = (rows, seeds) =>
 /** The rate of all rows; empty if they have several. @param {Row[]} rows */
 const rateOf = ([{ lr }, ...others]) => (others.every((row) => row.lr === lr) ? String(lr) : "");
 
-/** The share of the held-out examples that their commonest answer gets right. @param {Task} task */
-function guessOf({ heldOut }) {
+/** What always the most frequent answer of the training examples gets right; null if nothing. @param {Task} task */
+export function guessOf({ train, heldOut }) {
+  const answers = (/** @type {Example[]} */ examples) =>
+    examples.map(([from, ...tokens]) => tokens.slice(from).join());
   /** @type {Map<string, number>} */
   const counts = new Map();
-  for (const [from, ...tokens] of heldOut) {
-    const answer = tokens.slice(from).join();
-    counts.set(answer, (counts.get(answer) ?? 0) + 1);
-  }
-  return Math.max(...counts.values()) / heldOut.length;
+  for (const answer of answers(train)) counts.set(answer, (counts.get(answer) ?? 0) + 1);
+  const most = Math.max(...counts.values());
+  const [common] = [...counts].find(([, count]) => count === most) ?? [];
+  const right = answers(heldOut).filter((answer) => answer === common).length;
+  return right ? right / heldOut.length : null;
 }
 
 /**

@@ -170,6 +170,7 @@ export function startRace(asked, heard, where) {
     return {
       evalLoss: measured.map((each) => orNull(each?.evalLoss ?? null)),
       evalAccuracy: measured.map((each) => each?.evalAccuracy ?? null),
+      examples: measured.map((each) => each?.examples ?? null),
       answers: measured.map((each) => each?.answers ?? null),
       factors: measured.map((each) => each?.factors ?? null),
     };

@@ -1,8 +1,9 @@
 // What a race in the reader's browser tells, as frames of the page's slider: verdict, charts, answers, adapters.
 
-/** @import { Heard, PicturedByLayer } from "./types.d.ts" */
+/** @import { Examples, Heard, PicturedByLayer } from "./types.d.ts" */
 
-import { headline, intervals, isLearned, sooner } from "./sooner.js";
+import { mean } from "./statistics.js";
+import { verdict } from "./verdict.js";
 
 /** @typedef {{ label: string, short: string, summary: string }} StartWords */
 /** @typedef {{ data: Record<string, any>, layout: Record<string, string> }} Packed */
@@ -15,7 +16,7 @@ import { headline, intervals, isLearned, sooner } from "./sooner.js";
  * @property {Record<string, string>} layers words of those that are looked at
  * @property {number} steps
  * @property {number} examples held-out ones
- * @property {number} guess the share of them that the commonest answer gets right
+ * @property {number | null} guess accuracy of the best guess; null if it is never right
  * @property {string} rate of all lanes; empty if they have several
  * @property {boolean} baseline whether the recorded chart's guess is that of the task
  * @property {{ prompt: string, right: number[] }[]} questions what the lanes answer, and the tokens of the right answer, none of an own prompt
@@ -34,8 +35,6 @@ const mark = (init) => `<span class="mark solid" style="--lane:var(--${init})"><
 const percent = (share) => `${Math.round(100 * share)}%`;
 /** @param {string} text */
 const plain = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
-/** @param {number[]} values */
-const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** The values of a group's lanes that there are. @param {Group} group @param {(number | null)[]} values */
 const of = ({ lanes }, values) =>
@@ -48,19 +47,17 @@ const before = (accuracy) =>
   `<p class="below">This page trains them, on your machine.</p></div>`;
 
 /**
- * Say who is right how often, the best first; at the end of three seeds, who has learned sooner.
+ * Say who is right how often, the best first.
  *
- * @param {Pick<SetUp, "groups" | "steps" | "examples" | "guess" | "rate">} setUp
+ * @param {Group[]} groups
  * @param {(number | null)[]} accuracy
  * @param {number} step
- * @param {{ step: number, values: (number | null)[] }[]} losses held-out ones so far
  */
-export function verdict({ groups, steps, examples, guess, rate }, accuracy, step, losses = []) {
-  const last = losses.at(-1)?.values ?? [];
+export function soFar(groups, accuracy, step) {
   const ranked = groups
     .map((group) => ({ ...group, shares: of(group, accuracy) }))
     .map((each) => ({ ...each, share: each.shares.length ? mean(each.shares) : -1 }))
-    .sort((a, b) => b.share - a.share || mean(of(a, last)) - mean(of(b, last)));
+    .sort((a, b) => b.share - a.share);
   const [some, none] = [ranked.filter((e) => e.share >= 0), ranked.filter((e) => e.share < 0)];
   const scores = some.map(({ name, share, shares, lanes }) => {
     const lost = lanes.length - shares.length;
@@ -70,35 +67,24 @@ export function verdict({ groups, steps, examples, guess, rate }, accuracy, step
     ...(scores.length ? [`${scores.join(", ")} right`] : []),
     ...(none.length ? [`${none.map(({ name }) => name).join(", ")} diverged`] : []),
   ].join("; ");
-  const seeds = Math.max(...groups.map(({ lanes }) => lanes.length));
-  const ranges = ranked
-    .filter(({ shares }) => shares.length > 1)
-    .map(({ name, shares }) => {
-      const ends = [Math.min(...shares), Math.max(...shares)].map(percent);
-      return `${name} ${[...new Set(ends)].join(" to ")}`;
-    });
-  let sure = "One seed: the order could be luck.";
+  const seeds = groups[0].lanes.length;
+  let sure = seeds > 1 ? `Means of ${seeds} seeds.` : "One seed: the order could be luck.";
   if (!some.length) sure = "Try a lower rate.";
-  else if (seeds > 1)
-    sure = `Means of ${seeds} seeds${ranges.length ? `, from the lowest to the highest: ${ranges.join(", ")}` : ""}.`;
-  /** @param {string} lead @param {string} tag @param {string} below */
-  const line = (lead, tag, below) =>
-    `<div class="verdict"><p role="status"><b>${lead}</b></p>${tag}` +
-    `<p class="below">${below} Trained by this page, on your machine.</p></div>`;
-  if (step === steps && some.length && !isLearned(some[0].share, examples, guess))
-    return line(
-      `No lane is clearly better than guessing: ${scores.join(", ")} right.`,
-      "",
-      "Train for more steps.",
-    );
-  const starts = step === steps && rate ? sooner(ranked, losses) : [];
-  if (!starts.length) return line(`Step ${step}: ${said}.`, "", sure);
-  return line(
-    headline(starts, rate),
-    '<strong class="certainty open" title="by 95% intervals that allow for the number of starts">3 seeds: likely</strong>',
-    `${intervals(starts)} In the end ${said}. Is it the start, or only the rate? Race at a higher one.`,
-  );
+  return line(`Step ${step}: ${said}.`, "", sure);
 }
+
+/** @param {string} lead @param {string} tag @param {string} below */
+const line = (lead, tag, below) =>
+  `<div class="verdict"><p role="status"><b>${lead}</b></p>${tag}` +
+  `<p class="below">${below} Trained by this page, on your machine.</p></div>`;
+
+/** @param {import("./verdict.js").Verdict} found */
+const ended = ({ headline, tag, certainty, below }) =>
+  line(
+    headline,
+    ` <strong class="certainty ${certainty}" title="by 95% intervals that allow for the number of comparisons">${tag}</strong> `,
+    below,
+  );
 
 /**
  * Return the curves of groups: means, with bands where there are several seeds.
@@ -281,12 +267,12 @@ export function teller(like, setUp, show) {
   /** @type {Extract<Heard, { kind: "ready" }> | null} */
   let ready = null;
 
-  /** @param {number} at @param {(number | null)[]} lost @param {(number | null)[]} shares @param {(number[][] | null)[]} said @param {(PicturedByLayer | null)[]} [factors] */
-  const frame = (at, lost, shares, said, factors) => {
+  /** @param {number} at @param {(number | null)[]} lost @param {(number | null)[]} shares @param {(number[][] | null)[]} said @param {(PicturedByLayer | null)[]} [factors] @param {(Examples | null)[]} [examples] */
+  const frame = (at, lost, shares, said, factors, examples) => {
     accuracy.push({ step: at, values: shares });
     heldOut.push({ step: at, values: lost });
     /** @type {Record<string, string>} */
-    const texts = { verdict: at ? verdict(setUp, shares, at, heldOut) : before(shares[0]) };
+    const texts = { verdict: at ? wordsAt(at, shares, examples) : before(shares[0]) };
     if (questions.length) {
       const when = at ? `at step ${at}` : "at the start";
       texts.answers = answersCard(setUp, ready?.answers ?? [], said, when);
@@ -299,6 +285,14 @@ export function teller(like, setUp, show) {
     frames.push({ at, texts, figures, inside: ready && inside(ready, at, factors) });
     show(frames);
   };
+
+  /** The verdict where the race has ended, at one rate. @param {number} at @param {(number | null)[]} shares @param {(Examples | null)[]} [examples] */
+  function wordsAt(at, shares, examples) {
+    const { steps, rate, guess } = setUp;
+    const isLast = at === steps && examples && rate;
+    const found = isLast ? verdict(groups, examples, heldOut, rate, guess) : null;
+    return found ? ended(found) : soFar(groups, shares, at);
+  }
 
   /** @param {Extract<Heard, { kind: "ready" }>} ready @param {number} step @param {(PicturedByLayer | null)[]} [factors] */
   function inside(ready, step, factors) {
@@ -342,6 +336,7 @@ export function teller(like, setUp, show) {
           message.evalAccuracy,
           message.answers ?? [],
           message.factors,
+          message.examples,
         );
     }
   };

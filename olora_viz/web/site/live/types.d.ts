@@ -73,7 +73,9 @@ export type Picture = { text: string; scale: number; rows: number; columns: numb
 export type Pictured = { A: Picture; B: Picture; sigma: number[] };
 export type PicturedByLayer = Record<string, Pictured>;
 
-export type Evaluation = { evalLoss: number; evalAccuracy: number };
+/** Of a lane, by held-out example: its loss, nats, and 1 for a right answer. */
+export type Examples = { loss: number[]; right: number[] };
+export type Evaluation = { evalLoss: number; evalAccuracy: number; examples: Examples };
 /** Of the held-out examples, the answers to prompts in tokens, and A and B since the start. */
 export type Measured = Evaluation & { answers: number[][]; factors: PicturedByLayer };
 /** A lane after a step; of one that has diverged there is nothing. */
@@ -127,6 +129,7 @@ export type Heard =
       gradNorm: (number | null)[];
       evalLoss?: (number | null)[];
       evalAccuracy?: (number | null)[];
+      examples?: (Examples | null)[];
       /** A and B since the start. */
       factors?: (PicturedByLayer | null)[];
       answers?: (number[][] | null)[];
