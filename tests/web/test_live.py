@@ -38,7 +38,13 @@ ROOT = Path(__file__).parents[2]
 NODE = shutil.which("node")
 pytestmark = NEEDS_JAX
 
-LONG = ov.RaceConfig(lanes=(ov.Lane("olora"),), steps=60, factors_every=5)
+LONG = ov.RaceConfig(
+    lanes=(
+        ov.Lane("olora"), ov.Lane("lora", lr=3e-3, r=4), ov.Lane("pissa", lr=3e-4, r=16), ov.Lane("milora", lr=3e-3),
+        ov.Lane("random_orthonormal", r=16),
+    ),
+    steps=60, factors_every=5,
+)  # fmt: skip
 MIXED = ov.RaceConfig(
     task="number-words",
     lanes=(
