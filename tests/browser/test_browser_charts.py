@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 from support.opened import tab
+from support.shared import PATIENCE
+from support.waiting import wait_until
 
 from olora_viz.figures.race import smoothed
 
@@ -31,15 +33,24 @@ def test_the_line_of_a_map_is_at_the_column_that_is_pointed_at(same_page: Page) 
     page.locator("#gradient-map").scroll_into_view_if_needed()  # it is drawn where it is seen
     area = page.locator("#gradient-map .nsewdrag").first
     area.scroll_into_view_if_needed()
-    box = area.bounding_box()
-    assert box
     axis = f"{plot('gradient-map')}._fullLayout.xaxis"
+    line = "document.querySelector('#gradient-map .figure-pointer')"
+
+    def is_at(part: float) -> bool:
+        """Point at a part of the map's width, where it is now: cards above it may still grow."""
+        box = area.bounding_box()
+        assert box
+        x, y = box["x"] + part * box["width"], box["y"] + 0.5 * box["height"]
+        page.mouse.move(x + 1, y)
+        page.mouse.move(x, y)
+        column = f"Math.round({axis}.p2d({part * box['width']}))"
+        return page.evaluate(
+            f"""() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>
+                done(Math.abs(parseFloat({line}?.style.left) - {axis}._offset - {axis}.d2p({column})) < 0.01))))"""
+        )
+
     for part in (0.1, 0.97):
-        page.mouse.move(box["x"] + part * box["width"], box["y"] + 0.5 * box["height"])
-        column = page.evaluate(f"Math.round({axis}.p2d({part * box['width']}))")
-        expected = page.evaluate(f"{axis}._offset + {axis}.d2p({column})")
-        line = "document.querySelector('#gradient-map .figure-pointer')"
-        page.wait_for_function(f"Math.abs(parseFloat({line}.style.left) - {expected}) < 0.01")
+        wait_until(lambda part=part: is_at(part), seconds=PATIENCE / 1000)
 
 
 def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(same_page: Page) -> None:
