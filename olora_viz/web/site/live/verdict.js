@@ -143,9 +143,11 @@ export function verdict(groups, examples, points, rate, guess) {
   else if (count < LEAST_EXAMPLES) next = "";
   else if (early.length || isOrdered) next = LATER.rates;
   else if (certainty === "open") next = LATER.seeds;
+  const right = scored.map((each) => `${each.group.name} ${round(100 * each.share)}%`);
+  const lost = byLoss ? `; compared by loss: ${written.join(", ")} nats` : "";
   const below = [
     early.length ? intervals(early) : "",
-    `In the end: ${scores.join(", ")} ${unit}.`,
+    `In the end: ${right.join(", ")} right${lost}.`,
     next,
   ];
   return { headline, tag, certainty, below: below.filter(Boolean).join(" ") };
