@@ -5,8 +5,22 @@ import { sooner } from "./sooner.js";
 
 /** @import { Group } from "./told.js" */
 /** @import { Point } from "./sooner.js" */
+/** @import { Kind } from "./statistics.js" */
 /** @import { Examples } from "./types.d.ts" */
 /** @typedef {{ headline: string, tag: string, certainty: string, below: string }} Verdict */
+/**
+ * @typedef {object} Facts of starts, the best one first
+ * @property {string[]} names
+ * @property {string[]} scores each with its name
+ * @property {string} unit
+ * @property {Kind[][]} kind of each against each other
+ * @property {boolean} isApart whether one is level with the first and not equal to it
+ * @property {ReturnType<typeof sooner>} early
+ * @property {number} seeds
+ * @property {number} count examples
+ * @property {boolean} isUnlearned
+ * @property {string} certainty
+ */
 
 const MOST_WORDS = 15;
 const LEAST_SEEDS = 3;
@@ -41,6 +55,70 @@ export function intervals(starts) {
   return `To the loss that both reach, ${and(each)}; means over seeds, 95% intervals.`;
 }
 
+/** How sure the order of the first one and the others is. @param {Kind[]} kinds @param {number} seeds @param {number} count @param {boolean} isUnlearned */
+function certaintyOf(kinds, seeds, count, isUnlearned) {
+  if (seeds < 2) return "one-run";
+  if (kinds.includes("undecided") || count < LEAST_EXAMPLES) return "open";
+  if (kinds.includes("ahead")) return seeds >= LEAST_SEEDS && !isUnlearned ? "clear" : "open";
+  return "level";
+}
+
+/** Say who leads whom. @param {Facts} facts @param {string} rate @param {number | null} guess */
+function headlineOf({ names, scores, unit, kind, early, seeds, count, isUnlearned }, rate, guess) {
+  /** @param {number[]} most @param {(most: number, at: string) => string} say @param {string} least */
+  const shortest = (most, say, least) =>
+    short([` at rate ${rate}`, ""].flatMap((at) => most.map((n) => say(n, at))).concat(least));
+  const kinds = kind[0].slice(1);
+  const scarce = count < LEAST_EXAMPLES || seeds === 1 ? "examples" : "seeds or examples";
+  if (isUnlearned) {
+    const lane = guess === null ? "has learned the task" : "is clearly better than guessing";
+    return `No lane ${lane}: train for more steps.`;
+  }
+  if (early.length) {
+    const steps = early.map(({ gap }) => round(gap.mean)).sort((a, b) => a - b);
+    const many = [...new Set([steps[0], steps[steps.length - 1]])].join(" to ");
+    const learn = `learn${early.length === 1 ? "s" : ""} ${many} steps earlier than LoRA`;
+    const starts = early.map(({ name }) => name);
+    return shortest([3, 2], (n, at) => `${listed(starts, n)} ${learn}${at}.`, `${names[0]} leads.`);
+  }
+  if (kinds.includes("ahead")) {
+    const trailing = kinds.flatMap((each, i) => (each === "ahead" ? [i + 1] : []));
+    const isAhead = (/** @type {number} */ i) => trailing.every((j) => kind[i][j] === "ahead");
+    const first = names.filter((_, i) => !trailing.includes(i) && isAhead(i));
+    const last = trailing.map((i) => names[i]);
+    const are = `${first.length > 1 ? "are" : "is"} ahead of`;
+    const leads = seeds === 1 ? "did better in this run than" : are;
+    const say = (/** @type {number} */ n, /** @type {string} */ at) =>
+      `${listed(first, n)} ${leads} ${listed(last, n)}${at}.`;
+    return shortest([3, 2], say, `${names[0]} leads.`);
+  }
+  if (kinds.includes("undecided") || count < LEAST_EXAMPLES) {
+    const few = (/** @type {number} */ n) =>
+      `${scores.slice(0, n).join(", ")} ${unit}: too few ${scarce} to tell.`;
+    return short([few(3), few(2), `Too few ${scarce} to tell who leads.`]);
+  }
+  return shortest([4, 3, 2], (n, at) => `${listed(names, n)} end level${at}.`, "All end level.");
+}
+
+/** Say how sure the headline is. @param {Facts} facts */
+function tagOf({ kind, isApart, early, seeds, isUnlearned, certainty }) {
+  if (isUnlearned) return "not learned yet";
+  const number = seeds === 1 ? "one seed" : `${seeds} seeds`;
+  const isOrder = early.length > 0 || kind[0].some((each) => each === "ahead" || each === "behind");
+  if (seeds > 1 && isOrder) return `${number}: likely`;
+  if (certainty !== "level") return `${number}: could be luck`;
+  return isApart ? "too small to matter" : "the same";
+}
+
+/** Ask what would make it surer; may be empty. @param {Facts} facts */
+function questionOf({ kind, early, seeds, count, isUnlearned, certainty }) {
+  if (isUnlearned) return "";
+  if (seeds < LEAST_SEEDS) return LATER.seeds;
+  if (count < LEAST_EXAMPLES) return "";
+  if (early.length || kind[0].includes("ahead")) return LATER.rates;
+  return certainty === "open" ? LATER.seeds : "";
+}
+
 /**
  * Return the verdict on lanes at one rate; null if fewer than two starts are whole.
  *
@@ -57,98 +135,44 @@ export function verdict(groups, examples, points, rate, guess) {
   const scored = whole.map((group) => {
     const of = group.lanes.map((k) => /** @type {Examples} */ (examples[k]));
     const [loss, right] = [of.map((each) => each.loss), of.map((each) => each.right)];
-    return { group, scores: { loss, right }, loss: mean(loss.flat()), share: mean(right.flat()) };
+    return { group, each: { loss, right }, loss: mean(loss.flat()), share: mean(right.flat()) };
   });
   const shares = scored.map(({ share }) => share);
-  const count = scored[0].scores.loss[0].length;
+  const count = scored[0].each.loss[0].length;
   const isUnlearned = leastShare(Math.max(...shares), count) <= (guess ?? FLOOR);
   const byLoss = isUnlearned || count < LEAST_EXAMPLES || Math.min(...shares) >= CEILING;
   scored.sort((a, b) => (byLoss ? 0 : b.share - a.share) || a.loss - b.loss);
   const { kind, interval } = compareAll(
-    scored.map(({ scores }) => scores),
+    scored.map(({ each }) => each),
     !byLoss,
   );
-  const ranked = scored.map(({ group }) => group);
-  const [names, kinds] = [ranked.map(({ name }) => name), kind[0].slice(1)];
-  const seeds = ranked[0].lanes.length;
-  const written = scored.map((each) =>
-    byLoss ? each.loss.toFixed(2) : `${round(100 * each.share)}%`,
-  );
-  const unit = byLoss ? "nats" : "right";
-  const scarce = count < LEAST_EXAMPLES || seeds === 1 ? "examples" : "seeds or examples";
-  const early = sooner(ranked, points);
-  const isOrdered = kinds.includes("ahead");
-  let certainty = "level";
-  if (seeds < 2) certainty = "one-run";
-  else if (kinds.includes("undecided") || count < LEAST_EXAMPLES) certainty = "open";
-  else if (isOrdered) certainty = seeds >= LEAST_SEEDS && !isUnlearned ? "clear" : "open";
-
-  const at = [` at rate ${rate}`, ""];
-  /** @param {number[]} most @param {(most: number, at: string) => string} say @param {string} least */
-  const shortest = (most, say, least) =>
-    short([...at.flatMap((where) => most.map((n) => say(n, where))), least]);
-  const trailing = kinds.flatMap((each, i) => (each === "ahead" ? [i + 1] : []));
-  const ahead = names.flatMap((_, i) =>
-    !trailing.includes(i) && trailing.every((j) => kind[i][j] === "ahead") ? [i] : [],
-  );
-  const scores = names.map((name, i) => `${name} ${written[i]}`);
-  let headline;
-  if (isUnlearned) {
-    const lane = guess === null ? "has learned the task" : "is clearly better than guessing";
-    headline = `No lane ${lane}: train for more steps.`;
-  } else if (early.length) {
-    const steps = early.map(({ gap }) => round(gap.mean)).sort((a, b) => a - b);
-    const many = [...new Set([steps[0], steps[steps.length - 1]])].join(" to ");
-    const learn = `learn${early.length === 1 ? "s" : ""} ${many} steps earlier than LoRA`;
-    const starts = early.map(({ name }) => name);
-    headline = shortest(
-      [3, 2],
-      (n, where) => `${listed(starts, n)} ${learn}${where}.`,
-      `${learn}.`,
-    );
-  } else if (trailing.length) {
-    const is = ahead.length > 1 ? "are" : "is";
-    const leads = seeds === 1 ? "did better in this run than" : `${is} ahead of`;
-    const [first, last] = [ahead.map((i) => names[i]), trailing.map((i) => names[i])];
-    headline = shortest(
-      [3, 2],
-      (n, where) => `${listed(first, n)} ${leads} ${listed(last, n)}${where}.`,
-      `${names[0]} leads.`,
-    );
-  } else if (kinds.includes("undecided") || count < LEAST_EXAMPLES) {
-    const few = (/** @type {number} */ n) =>
-      `${scores.slice(0, n).join(", ")} ${unit}: too few ${scarce} to tell.`;
-    headline = short([few(3), few(2), `Too few ${scarce} to tell who leads.`]);
-  } else {
-    headline = shortest(
-      [4, 3, 2],
-      (n, where) => `${listed(names, n)} end level${where}.`,
-      "All end level.",
-    );
-  }
-
-  const number = seeds === 1 ? "one seed" : `${seeds} seeds`;
-  const isApart = kinds.some(
-    (each, i) => each === "level" && interval[0][i + 1].low * interval[0][i + 1].high > 0,
-  );
-  let tag = isApart ? "too small to matter" : "the same";
-  if (isUnlearned) tag = "not learned yet";
-  else if (seeds > 1 && (early.length || isOrdered || kinds.includes("behind")))
-    tag = `${number}: likely`;
-  else if (certainty !== "level") tag = `${number}: could be luck`;
-
-  let next = "";
-  if (isUnlearned) next = "";
-  else if (seeds < LEAST_SEEDS) next = LATER.seeds;
-  else if (count < LEAST_EXAMPLES) next = "";
-  else if (early.length || isOrdered) next = LATER.rates;
-  else if (certainty === "open") next = LATER.seeds;
-  const right = scored.map((each) => `${each.group.name} ${round(100 * each.share)}%`);
-  const lost = byLoss ? `; compared by loss: ${written.join(", ")} nats` : "";
+  const names = scored.map(({ group }) => group.name);
+  const seeds = whole[0].lanes.length;
+  const right = scored.map(({ share }, i) => `${names[i]} ${round(100 * share)}%`);
+  const lost = scored.map(({ loss }) => loss.toFixed(2));
+  /** @type {Facts} */
+  const facts = {
+    ...{ names, kind, seeds, count, isUnlearned },
+    scores: byLoss ? names.map((name, i) => `${name} ${lost[i]}`) : right,
+    unit: byLoss ? "nats" : "right",
+    isApart: kind[0].some(
+      (each, j) => each === "level" && interval[0][j].low * interval[0][j].high > 0,
+    ),
+    early: sooner(
+      scored.map(({ group }) => group),
+      points,
+    ),
+    certainty: certaintyOf(kind[0].slice(1), seeds, count, isUnlearned),
+  };
   const below = [
-    early.length ? intervals(early) : "",
-    `In the end: ${right.join(", ")} right${lost}.`,
-    next,
+    facts.early.length ? intervals(facts.early) : "",
+    `In the end: ${right.join(", ")} right${byLoss ? `; compared by loss: ${lost.join(", ")} nats` : ""}.`,
+    questionOf(facts),
   ];
-  return { headline, tag, certainty, below: below.filter(Boolean).join(" ") };
+  return {
+    headline: headlineOf(facts, rate, guess),
+    tag: tagOf(facts),
+    certainty: facts.certainty,
+    below: below.filter(Boolean).join(" "),
+  };
 }
