@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 from support.opened import tab
-from support.shared import PATIENCE
 from support.waiting import wait_until
 
 from olora_viz.figures.race import smoothed
@@ -50,7 +49,7 @@ def test_the_line_of_a_map_is_at_the_column_that_is_pointed_at(same_page: Page) 
         )
 
     for part in (0.1, 0.97):
-        wait_until(lambda part=part: is_at(part), seconds=PATIENCE / 1000)
+        wait_until(lambda part=part: is_at(part))
 
 
 def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(same_page: Page) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from support.waiting import wait_until
+from support.waiting import PATIENCE, wait_until
 
 from olora_viz.races.config import RaceConfig
 from olora_viz.web.guard.config import checked_config
@@ -27,7 +27,7 @@ def lane(**changes: object) -> list[dict[str, object]]:
     return [LANES[0] | changes]
 
 
-def wait(job: W, seconds: float = 60) -> W:
+def wait(job: W, seconds: float = PATIENCE) -> W:
     """Return work of the queue once it is complete."""
     wait_until(lambda: job.complete, seconds)
     return job

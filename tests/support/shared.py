@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, exp
 from support.environments import REQUIREMENTS, environment
 from support.model_folders import model_of
 from support.served import ROOT, inherited, serve
+from support.waiting import PATIENCE
 
 import olora_viz as ov
 from olora_viz.__main__ import main
@@ -26,9 +27,7 @@ from olora_viz.web.jobs.queue import Jobs
 
 settings.register_profile("busy", deadline=None)  # no test depends on how fast a machine is
 settings.load_profile("busy")
-PATIENCE = 300_000
-"""Milliseconds that a test waits for what a page is to show: on a busy machine it may take its time."""
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 def patient(new_page: Callable[..., Page]) -> Callable[..., Page]:
@@ -36,7 +35,7 @@ def patient(new_page: Callable[..., Page]) -> Callable[..., Page]:
 
     def opened(*args: Any, **options: Any) -> Page:
         page = new_page(*args, **options)
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(1000 * PATIENCE)
         return page
 
     return opened

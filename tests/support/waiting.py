@@ -3,8 +3,11 @@
 import time
 from collections.abc import Callable
 
+PATIENCE = 300.0
+"""Seconds that a test waits for anything: on a busy machine it may take its time."""
 
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Return once a condition holds."""
     end = time.monotonic() + seconds
     while not condition():

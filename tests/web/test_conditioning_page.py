@@ -123,7 +123,7 @@ def test_the_sentences_say_what_was_measured_in_either_direction(
 
 def test_two_slices_come_from_the_measured_starts(measured) -> None:
     jobs, job = measured
-    cutting = wait(cut(jobs, job, [1, 0]), 120)
+    cutting = wait(cut(jobs, job, [1, 0]))
     assert (cutting.state, [one.lane for one in cutting.slices]) == ("finished", [1, 0])
     for one in cutting.slices:
         middle = one.loss[len(one.along) // 2, len(one.across) // 2]
