@@ -256,7 +256,8 @@ def verdict_line(
     if metric.unlearned is None:
         return line
     sentences = (metric.unlearned, *line.sentences)
-    headline = f"{metric.unlearned.lead.removesuffix(':')}: train for more steps."
+    # While the race goes on, more steps come by themselves.
+    headline = f"{metric.unlearned.lead.removesuffix(':')}{': train for more steps' * ended}."
     return replace(
         line, headline=headline, tag="not learned yet", sentences=sentences, certainty=_at_most_open(line.certainty),
         unlearned=True,

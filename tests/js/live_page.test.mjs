@@ -8,6 +8,7 @@ import {
   answersCard,
   soFar,
 } from "../../olora_viz/web/site/live/told.js";
+import { verdict } from "../../olora_viz/web/site/live/verdict.js";
 
 /** @param {number} seeds */
 const groupsOf = (seeds) =>
@@ -31,6 +32,20 @@ test("of several seeds the verdict has the means", () => {
   const words = soFar(groupsOf(2), [0.5, 0.6, 0.9, 0.9, 0.7, null], 5);
   assert.match(words, /OLoRA 90%, PiSSA 70% \(1 of 2 seeds diverged\), LoRA 55% right/);
   assert.match(words, /Means of 2 seeds\. Trained/);
+});
+
+test("at the end a start of which a seed has diverged is out, and of one start alone nothing is said", () => {
+  const results = (/** @type {number} */ loss) => ({
+    loss: Array.from({ length: 30 }, (_, i) => loss + i / 100),
+    right: Array.from({ length: 30 }, (_, i) => Number(i % 4 > 0)),
+  });
+  const lanes = [0.9, 0.9, 0.5, 0.5, 0.4, NaN].map((loss) => (loss ? results(loss) : null));
+  const points = [0, 60].map((step) => ({ step, values: lanes.map(() => 1) }));
+  const found = verdict(groupsOf(2), lanes, points, "1e-3", 0.3);
+  assert.match(found?.below ?? "", /right\. PiSSA is out of the race: a seed diverged\./);
+  assert.ok(!found?.headline.includes("PiSSA"));
+  const alone = lanes.map((each, k) => (k < 2 ? each : null));
+  assert.equal(verdict(groupsOf(2), alone, points, "1e-3", 0.3), null);
 });
 
 test("answers are right or wrong where the right one is known, and text is no markup", () => {

@@ -210,6 +210,7 @@ def test_where_nothing_was_learned_that_comes_first_and_more_steps_are_offered(
             assert found is not None
             assert found.unlearned != learned
             assert (found.next_step == "steps") != learned
+            assert ("train for more steps" in found.headline) == (ended and not learned)
             first, *others = map(str, found.sentences)
             assert first.startswith("No lane" if ended else "So far no lane") != learned
             assert ("the best is right in" in first) != learned

@@ -77,7 +77,7 @@ def joined(entry: Path, name: str, given: Mapping[str, str] | None = None) -> st
 
     Each module becomes a constant, the value of a function that runs once and returns the module's exports. Modules
     come after those that they import. Comments and indentation are dropped, the latter also in texts of several lines.
-    What a module imports only when it runs is there before.
+    What a module imports only when it runs is there too, before the entry.
 
     Args:
         entry: like the others, it exports functions, constants and classes in their declarations or in a list, and

@@ -1,11 +1,9 @@
 // How many steps before plain LoRA the starts reach the loss that both reach, as studies/verdict_line.py has it.
 
-import { ERROR, holm, tInterval } from "./statistics.js";
+import { ERROR, LEAST_SEEDS, holm, tInterval } from "./statistics.js";
 
 /** @import { Group } from "./told.js" */
 /** Held-out losses of the lanes at a step. @typedef {{ step: number, values: (number | null)[] }} Point */
-
-const LEAST_SEEDS = 3;
 
 /** When a lane's loss first reached a target, by linear interpolation. @param {Point[]} points @param {number} lane @param {number} target */
 function firstAt(points, lane, target) {

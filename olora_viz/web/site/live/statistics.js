@@ -7,6 +7,7 @@
 
 export const ERROR = 0.05;
 export const LEAST_EXAMPLES = 20;
+export const LEAST_SEEDS = 3;
 const PRIOR = 4; // degrees of freedom that other methods' seeds lend at most
 const MARGIN_OF_SHARES = 0.05;
 const MARGIN_OF_LOSSES = 0.1; // of the lower one

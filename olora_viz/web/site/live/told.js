@@ -3,7 +3,7 @@
 /** @import { Examples, Heard, PicturedByLayer } from "./types.d.ts" */
 
 import { mean } from "./statistics.js";
-import { verdict } from "./verdict.js";
+import { percent, verdict } from "./verdict.js";
 
 /** @typedef {{ label: string, short: string, summary: string }} StartWords */
 /** @typedef {{ data: Record<string, any>, layout: Record<string, string> }} Packed */
@@ -31,8 +31,6 @@ const TICKS = { tickmode: "array", tickvals: ROUND, ticktext: ROUND.map(String) 
 
 /** @param {string} init */
 const mark = (init) => `<span class="mark solid" style="--lane:var(--${init})"></span>`;
-/** @param {number} share */
-const percent = (share) => `${Math.round(100 * share)}%`;
 /** @param {string} text */
 const plain = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 

@@ -1,6 +1,6 @@
 // A finished race in at most 15 words, with how sure they are, as studies/verdict_line.py says them.
 
-import { LEAST_EXAMPLES, compareAll, leastShare, mean } from "./statistics.js";
+import { LEAST_EXAMPLES, LEAST_SEEDS, compareAll, leastShare, mean } from "./statistics.js";
 import { sooner } from "./sooner.js";
 
 /** @import { Group } from "./told.js" */
@@ -23,7 +23,6 @@ import { sooner } from "./sooner.js";
  */
 
 const MOST_WORDS = 15;
-const LEAST_SEEDS = 3;
 const [FLOOR, CEILING] = [0.05, 0.95];
 const LATER = {
   rates: "Is it the start, or only the rate? Race at a higher one.",
@@ -42,6 +41,8 @@ const listed = (names, most) =>
   );
 /** Round as Python does, halves to the even number. @param {number} value */
 const round = (value) => (value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value));
+/** @param {number} share */
+export const percent = (share) => `${round(100 * share)}%`;
 /** The first of some sentences that is short enough. @param {string[]} said */
 const short = (said) =>
   said.find((each) => each.split(" ").length <= MOST_WORDS) ?? said[said.length - 1];
@@ -132,6 +133,7 @@ function questionOf({ kind, early, seeds, count, isUnlearned, certainty }) {
 export function verdict(groups, examples, points, rate, guess) {
   const whole = groups.filter(({ lanes }) => lanes.every((k) => examples[k] !== null));
   if (whole.length < 2) return null;
+  const out = groups.filter((group) => !whole.includes(group)).map(({ name }) => name);
   const scored = whole.map((group) => {
     const of = group.lanes.map((k) => /** @type {Examples} */ (examples[k]));
     const [loss, right] = [of.map((each) => each.loss), of.map((each) => each.right)];
@@ -148,7 +150,7 @@ export function verdict(groups, examples, points, rate, guess) {
   );
   const names = scored.map(({ group }) => group.name);
   const seeds = whole[0].lanes.length;
-  const right = scored.map(({ share }, i) => `${names[i]} ${round(100 * share)}%`);
+  const right = scored.map(({ share }, i) => `${names[i]} ${percent(share)}`);
   const lost = scored.map(({ loss }) => loss.toFixed(2));
   /** @type {Facts} */
   const facts = {
@@ -167,6 +169,9 @@ export function verdict(groups, examples, points, rate, guess) {
   const below = [
     facts.early.length ? intervals(facts.early) : "",
     `In the end: ${right.join(", ")} right${byLoss ? `; compared by loss: ${lost.join(", ")} nats` : ""}.`,
+    out.length
+      ? `${and(out)} ${out.length > 1 ? "are" : "is"} out of the race: a seed diverged.`
+      : "",
     questionOf(facts),
   ];
   return {
