@@ -16,9 +16,8 @@ import { connected, sentence } from "./hosts.js";
 const orNull = (value) => (typeof value === "number" && !Number.isFinite(value) ? null : value);
 
 /**
- * Begin a race. Lane k lives in worker k modulo their number; there is one more than cores at most,
- * so that no core waits where lanes do not divide among them. All lanes make a step before any makes
- * the next.
+ * Begin a race. Lane k lives in worker k modulo their number; there are at most as many as
+ * cores, as each takes some 180 MB. All lanes make a step before any makes the next.
  *
  * @param {Asked} asked
  * @param {(message: Heard) => void} heard
@@ -30,6 +29,7 @@ export function startRace(asked, heard, where) {
   const { data, lanes, steps, evalEvery, task, prompts = [] } = asked;
   const began = performance.now();
   const seconds = () => (performance.now() - began) / 1000;
+  const atOnce = Math.min(lanes.length, Math.max(1, cores));
   /** @type {Connected[]} */
   let workers = [];
   let [done, goal, isOver] = [0, steps, false];
@@ -71,8 +71,7 @@ export function startRace(asked, heard, where) {
   };
 
   async function begin() {
-    for (let i = 0; i < Math.min(lanes.length, Math.max(1, cores) + 1); i++)
-      workers.push(connected("wasm", newHost));
+    for (let i = 0; i < atOnce; i++) workers.push(connected("wasm", newHost));
     await Promise.all(workers.map(begun));
     /** @type {Map<string, Promise<FactorsByLayer>>} */
     const known = new Map();
@@ -109,7 +108,6 @@ export function startRace(asked, heard, where) {
       if (worker === other) await begun(other);
       return worker.ask({ ask: "add", lane: 0, spec: lanes[0], start });
     };
-    const atOnce = Math.min(lanes.length, Math.max(1, cores));
     const each = lanes.length / Math.ceil(lanes.length / atOnce);
     let use = true;
     try {
