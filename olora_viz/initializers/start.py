@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -357,6 +357,10 @@ class Calibration:
     covariance: Float[Tensor, "in in"] | None = None
     squares: Float[Tensor, " out"] | None = None
     examples: int = 0
+
+    def on_cpu(self) -> Calibration:
+        """Return the same statistics on the CPU."""
+        return replace(self, **{name: x.cpu() for name, x in vars(self).items() if isinstance(x, torch.Tensor)})
 
     def second_moment(self) -> Float[Tensor, "in in"]:
         """Return the mean of x xᵀ.

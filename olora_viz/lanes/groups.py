@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from olora_viz.lanes.plan import AdapterPlan
+from olora_viz.machine.devices import kind_of
 from olora_viz.machine.process import Progress, warn_of_spinning
 from olora_viz.machine.threads import Call, Report, in_order, side_by_side
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from olora_viz.lanes.adapters import Lanes
 
 R = TypeVar("R")
-
-ACTIVATIONS = {"cpu": 3 * 2**30, "cuda": 24 * 2**30}
-"""Maximum memory of a pass of several lanes in bytes, by device."""
 
 CACHED, BY_WEIGHTS = 2**28, 6
 """Memory of a pass on a CPU, in bytes and as a multiple of the model's weights, the larger one: few lanes leave less
@@ -66,7 +64,7 @@ def lane_groups(K: int, bytes_each: float, most: float, least: int = 1) -> list[
 
 def pass_groups(plan: AdapterPlan, bytes_each: float, least: int = 1) -> list[slice]:
     """Split the lanes of a race into groups that pass through the model together; see `lane_groups`."""
-    most = ACTIVATIONS[plan.device.type]
+    most = kind_of(plan.device).lanes
     if plan.device.type == "cpu":
         most = min(most, max(CACHED, BY_WEIGHTS * _weights(plan)))
     return lane_groups(len(plan.lanes), bytes_each, most, least)

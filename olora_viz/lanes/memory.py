@@ -130,8 +130,8 @@ def _train(lanes: Lanes, batch: Batch) -> None:
 @torch.no_grad()
 def _evaluate(lanes: Lanes, batch: Batch) -> None:
     logits = supervised_logits(lanes.model, batch, 1)
-    token_losses(logits, batch).double()
-    (logits.argmax(-1) != batch.targets).double()
+    token_losses(logits, batch).cpu().double()
+    (logits.argmax(-1) != batch.targets).cpu().double()
 
 
 @contextmanager

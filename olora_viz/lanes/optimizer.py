@@ -116,21 +116,6 @@ class LaneOptimizer:
         self._move(norms, out)
         return self.overflown(near, before)
 
-    def step_all(self, rates: Tensor, norms: Tensor) -> None:
-        """Update all lanes, without reading a number from their device; see `GraphedStep`.
-
-        Args:
-            rates: (K,) learning rates on the device; with LoRA+ those of A.
-        """
-        groups = self._adamw.param_groups
-        for part, group in zip(self._parts, groups, strict=True):
-            group["lr"], group["capturable"] = rates[part.lane] * part.ratio, True
-        try:
-            self._move(norms, np.zeros(len(self._rows), dtype=bool))
-        finally:
-            for group in groups:
-                group["capturable"] = False
-
     def _move(self, norms: Tensor, out: np.ndarray) -> None:
         assert self._theta.grad is not None
         gradient = self._theta.grad
@@ -200,7 +185,7 @@ class LaneOptimizer:
     def _largest(self) -> np.ndarray:
         """Return the largest magnitude in each row."""
         largest = torch.linalg.vector_norm(self._theta.detach(), ord=math.inf, dim=1)
-        return largest.double().cpu().numpy()
+        return largest.cpu().double().numpy()
 
     def put_back(self, k: int, before: BeforeUpdate) -> None:
         """Put back what an update has changed of a lane."""

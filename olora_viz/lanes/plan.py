@@ -17,6 +17,7 @@ from olora_viz.initializers import READS, Calibration, Initializer, Start, check
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane, Targets, check_count
 from olora_viz.lanes.layers import Coverage, adaptable_layers, check_finite, coverage_of, target_layers, weight_of
+from olora_viz.machine.devices import kind_of
 from olora_viz.machine.process import Progress
 from olora_viz.machine.wording import listed
 
@@ -303,8 +304,11 @@ def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None =
     """Return a lane's A⁰ and B⁰ for one layer, from the layer's own random generator."""
     # torch's CPU generator uses only the low 32 bits of a seed.
     generator = torch.Generator().manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
-    start = entry_of(lane.init).start
-    return start(W, lane.r, s=lane.scale, generator=generator, calibration=calibration)
+    device, start = W.device, entry_of(lane.init).start
+    if not kind_of(device).has_float64:
+        W, calibration = W.cpu(), calibration and calibration.on_cpu()
+    made = start(W, lane.r, s=lane.scale, generator=generator, calibration=calibration)
+    return Start(A=made.A.to(device), B=made.B.to(device))
 
 
 def start_from(calibration: Mapping[str, Calibration], cached: StartCache | None = None) -> StartOf:

@@ -1,4 +1,4 @@
-"""The device of a computation and its memory: what is free, what is used."""
+"""The memory of a device: what is free, what is used."""
 
 from __future__ import annotations
 
@@ -19,52 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from olora_viz.machine.checks import unknown
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
-DEVICES = ("auto", "cpu", "cuda")
-
-
-def resolve_device(name: str = "auto") -> torch.device:
-    """Return the device of a name: "cpu", "cuda", or "auto", which is CUDA if available and otherwise the CPU.
-
-    Raises:
-        ValueError: if the name is unknown, or is "cuda" on a machine without CUDA.
-
-    >>> resolve_device("cpu")
-    device(type='cpu')
-    """
-    if name not in DEVICES:
-        raise ValueError(unknown("device", name, DEVICES))
-    has_cuda = name != "cpu" and torch.cuda.is_available()
-    if name == "cuda" and not has_cuda:
-        raise ValueError("device 'cuda' is not available: this machine has no CUDA GPU; use 'cpu'")
-    return torch.device("cuda" if has_cuda else "cpu")
-
-
-def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
-    """Return the dtype of the frozen base weights: one of `DTYPES`, or "auto", bfloat16 on CUDA and float32 on a CPU.
-
-    Raises:
-        ValueError: if the name is unknown.
-
-    >>> resolve_dtype("auto", "cpu")
-    torch.float32
-    """
-    if name == "auto":
-        return torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
-    if name not in DTYPES:
-        raise ValueError(unknown("dtype", name, ("auto", *DTYPES)))
-    return DTYPES[name]
-
-
-def dtype_name(name: str, device: torch.device | str) -> str:
-    """Return the name of `resolve_dtype`.
-
-    >>> dtype_name("auto", "cpu"), dtype_name("bfloat16", "cpu")
-    ('float32', 'bfloat16')
-    """
-    return str(resolve_dtype(name, device)).removeprefix("torch.")
+from olora_viz.machine.devices import free_and_total, used_and_peak
 
 
 class Meter(TorchDispatchMode):
@@ -145,11 +100,9 @@ def available_memory(device: torch.device) -> int | None:
     On a CPU this is the smaller of the system's available memory and what the container's limit leaves (cgroup v2),
     after this process has returned what it has freed and kept; None if the system does not report it.
     """
-    if device.type == "cuda":
-        try:
-            return torch.cuda.mem_get_info(device)[0]
-        except RuntimeError:  # ZeroGPU's, before a process has it
-            return None
+    if device.type != "cpu":
+        known = free_and_total(device)
+        return known and known[0]
     give_back()
     free = _of_system("MemAvailable")
     limit, used = (_number(f"/sys/fs/cgroup/memory.{what}") for what in ("max", "current"))
@@ -173,8 +126,9 @@ def pass_limit(device: torch.device, env: Mapping[str, str] = os.environ) -> int
         if not (text.isascii() and text.isdecimal() and int(text) > 0):
             raise ValueError(f"{LIMIT} must be a whole number of at least 1, not {text!r}")
         return int(text) * 2**20
-    if device.type == "cuda":
-        return int(PASS_SHARE * torch.cuda.mem_get_info(device)[1])
+    if device.type != "cpu":
+        free = free_and_total(device)
+        return free and int(PASS_SHARE * free[1])
     total, most = _of_system("MemTotal"), _number("/sys/fs/cgroup/memory.max")
     known = [size for size in (total, most) if size is not None]
     return int(PASS_SHARE * min(known)) if known else None
@@ -208,9 +162,10 @@ class Memory(NamedTuple):
 
 
 def memory_of(device: torch.device) -> Memory | None:
-    """Return the memory that this process uses, of CUDA's or of the system's; None where it is not reported."""
-    if device.type == "cuda":
-        return Memory(torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device))
+    """Return the memory that this process uses, of an accelerator or of the system; None if it is not reported."""
+    if device.type != "cpu":
+        used = used_and_peak(device)
+        return used and Memory(*used)
     try:
         import resource  # not on every system
 

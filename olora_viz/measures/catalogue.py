@@ -213,7 +213,7 @@ def measured(measure: Measure, race: Any) -> Any:
 
 def _numbers(where: str, value: Any, K: int, out: np.ndarray) -> np.ndarray:
     if isinstance(value, torch.Tensor):
-        value = value.detach().double().cpu().numpy()
+        value = value.detach().cpu().double().numpy()
     try:
         numbers = np.array(value, dtype=float)
     except (TypeError, ValueError):

@@ -193,7 +193,7 @@ def tangent_kernel(
         J[:, i] = flat(gradient) * mask
         if progress:
             progress((i + 1) / n, f"gradient {i + 1} of {n}")
-    kernel = torch.bmm(J, J.mT).double().cpu().numpy()
+    kernel = torch.bmm(J, J.mT).cpu().double().numpy()
     kernel[~mask.any(1).cpu().numpy()] = math.nan  # no adapter on the layer
     return _decomposed(kernel, torch.finfo(J.dtype).eps)
 
@@ -426,5 +426,5 @@ def _slope(lanes: Lanes, loss: Callable[[], Tensor], layer: str | None) -> tuple
     trained = lanes.trained(layer)
     gradient = flat(parts) * trained
     norm = torch.linalg.vector_norm(gradient, dim=1).where(trained.any(1), math.nan)
-    loss_, norm_ = torch.stack([value.detach(), norm.to(value.dtype)]).double().cpu().numpy()
+    loss_, norm_ = torch.stack([value.detach(), norm.to(value.dtype)]).cpu().double().numpy()
     return loss_, norm_

@@ -23,14 +23,12 @@ from olora_viz.lanes.memory import PassCost, known_cost
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine import memory
 from olora_viz.machine.checks import check_whole, expect
+from olora_viz.machine.devices import kind_of
 from olora_viz.machine.memory import bytes_words, check_memory
 from olora_viz.machine.process import REPORT_EVERY, Progress
 from olora_viz.measures.measure import Measure, Record, by_lane
 from olora_viz.tasks import losses
 from olora_viz.tasks.batches import Batch, Size
-
-GROUP_MEMORY = {"cpu": 6 * 2**30, "cuda": 40 * 2**30}
-"""Memory for the lanes of one group, in bytes, by device."""
 
 TRACKED = 12
 """Hessian-vector products per measurement during a race, where a rough estimate is enough. Each costs about a step of
@@ -46,7 +44,7 @@ def product_groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) ->
     vectors = (min(steps, size) + VECTORS) * size * lanes.theta.element_size()
     each = vectors + product_cost(lanes.plan, layer, lanes).bytes(batch.size)
     device = lanes.theta.device
-    groups = lane_groups(lanes.count, each, GROUP_MEMORY[device.type])
+    groups = lane_groups(lanes.count, each, kind_of(device).curvature)
     largest = max(rows.stop - rows.start for rows in groups)
     what = f"the curvature of {largest} lane{'s' * (largest > 1)} over {size:,} parameters each"
     try:
@@ -253,7 +251,7 @@ def _without(w: Float[Tensor, "K P"], basis: Float[Tensor, "K m P"]) -> Float[Te
 
 
 def _host(x: Tensor) -> np.ndarray:
-    return x.double().cpu().numpy()
+    return x.cpu().double().numpy()
 
 
 def hutchinson(operator: Operator, probes: Iterable[Float[Tensor, "K P"]]) -> tuple[np.ndarray, np.ndarray]:

@@ -87,8 +87,8 @@ def forgotten(
             losses.append(-known.gather(1, batch.targets[:, None])[:, 0])
             drifts.append(F.kl_div(known, expected, reduction="none", log_target=True).sum(1))
         # Summed on the CPU in a fixed order: on a GPU the order would differ from run to run.
-        lost.append(torch.stack(losses).double().cpu())
-        moved.append(torch.stack(drifts).double().cpu())
+        lost.append(torch.stack(losses).cpu().double())
+        moved.append(torch.stack(drifts).cpu().double())
     means = [torch.cat(parts, 1).mean(1).numpy() for parts in (lost, moved)]
     return Forgotten(means[0], np.maximum(means[1], 0.0))  # below zero by rounding alone
 

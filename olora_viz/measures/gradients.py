@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.machine.devices import in_float64
 from olora_viz.machine.threads import before_forward
 from olora_viz.measures.measure import SHARED, Measure, Part, Record, by_lane
 
@@ -121,7 +122,7 @@ class GradientRecorder:
         assert before is not None
         assert norms is not None
         K, L = lanes.count, len(lanes.layers)
-        moved = [segment_norms(before, lanes.sizes), self._update_norms(torch.float32)]
+        moved = [segment_norms(before, lanes.sizes), segment_norms(lanes.theta, lanes.sizes, minus=before)]
         inputs = norms.new_full((K, L), math.nan)
         for rows, by_layer in self._inputs:
             if by_layer:
@@ -131,12 +132,13 @@ class GradientRecorder:
                 known = inputs[rows, at]
                 inputs[rows, at] = torch.where(known.isnan(), part, torch.hypot(known, part))
         self._norms = None
-        whole = torch.cat([norms, *moved, inputs], dim=1).double().cpu().numpy()
+        whole = torch.cat([norms, *moved, inputs], dim=1).cpu().double().numpy()
         gradient, parameter, update, at_input = np.split(whole, [2 * L, 4 * L, 6 * L], axis=1)
         if not np.isfinite([parameter, update]).all():
             # Squares overflow in float32 long before the parameters themselves do.
-            parameter = segment_norms(before, lanes.sizes, torch.float64).cpu().numpy()
-            update = self._update_norms(torch.float64).cpu().numpy()
+            parameter = segment_norms(in_float64(before), lanes.sizes).cpu().numpy()
+            theta = in_float64(lanes.theta)
+            update = segment_norms(theta, lanes.sizes, minus=in_float64(before)).cpu().numpy()
         left_out = lanes.plan.left_out[..., None]
 
         def by_factor(norms: np.ndarray) -> np.ndarray:
@@ -144,17 +146,9 @@ class GradientRecorder:
 
         return Gradients(lanes.layers, by_factor(gradient), by_factor(parameter), by_factor(update), at_input)
 
-    def _update_norms(self, dtype: torch.dtype) -> Tensor:
-        assert self._before is not None
-        return segment_norms(self._lanes.theta, self._lanes.sizes, dtype, minus=self._before)
-
 
 def segment_norms(
-    X: Float[Tensor, "K P"],
-    sizes: Sequence[int],
-    dtype: torch.dtype = torch.float32,
-    *,
-    minus: Float[Tensor, "K P"] | None = None,
+    X: Float[Tensor, "K P"], sizes: Sequence[int], *, minus: Float[Tensor, "K P"] | None = None
 ) -> Float[Tensor, "K S"]:
     """Return the Euclidean norms of consecutive pieces of every row.
 
@@ -164,12 +158,11 @@ def segment_norms(
     Args:
         X: (K, P), such as `Lanes.theta`.
         sizes: S numbers of columns that add up to P, such as `Lanes.sizes`.
-        dtype: the lowest precision for summing the squares.
         minus: subtracted from X first.
     """
     repeats = _repeats(sizes)
     pieces = list(sizes[: len(sizes) // repeats])
-    dtype = torch.promote_types(X.dtype, dtype)
+    dtype = torch.promote_types(X.dtype, torch.float32)  # in which the squares are summed
 
     def cut(matrix: Tensor) -> tuple[Tensor, ...]:
         return matrix.unflatten(1, (repeats, -1)).split(pieces, dim=-1)

@@ -17,6 +17,7 @@ from olora_viz.initializers import Start
 from olora_viz.lanes.layers import named_layers
 from olora_viz.lanes.stored_adapter import AdaptedLayer, StoredAdapter, read_adapter, read_config
 from olora_viz.lanes.stored_weights import Read
+from olora_viz.machine.devices import in_float64
 from olora_viz.machine.process import LazyMapping, Progress
 from olora_viz.measures.spectra import effective_rank, moved_factors, product_singular_values, product_svd, stable_rank
 from olora_viz.measures.truncation import Weight, intruder_dimensions
@@ -335,7 +336,7 @@ def _moved(name: str, layer: AdaptedLayer) -> tuple[Start, Start]:
     low = moved_factors(now, start) if start.B.any() else now
     if layer.magnitude is None:
         return low, low
-    W = layer.W.double()
+    W = in_float64(layer.W)
     direction = W + low.B @ low.A
     norms = torch.linalg.vector_norm(direction, dim=1)
     if not norms.all():
@@ -349,10 +350,10 @@ def _moved(name: str, layer: AdaptedLayer) -> tuple[Start, Start]:
 def _update(name: str, layer: AdaptedLayer, low: Start, moved: Start) -> LayerUpdate:
     rank = min(moved.A.shape[0], moved.A.shape[1], moved.B.shape[0])
     sigma = product_singular_values(moved.B, moved.A)[:rank]
-    norm, size = _norm(sigma), _norm(layer.W.double())
+    norm, size = _norm(sigma), _norm(in_float64(layer.W))
     dora: dict[str, float] = {}
     if layer.magnitude is not None:
-        magnitudes = torch.linalg.vector_norm(layer.W.double(), dim=1)
+        magnitudes = torch.linalg.vector_norm(in_float64(layer.W), dim=1)
         dora["direction_norm"] = _norm(product_singular_values(low.B, low.A))
         dora["magnitude_change"] = _norm(layer.magnitude.to(magnitudes) - magnitudes) / size
     return LayerUpdate(
@@ -376,4 +377,4 @@ def _overlap(U: Tensor, P: Tensor, k: int) -> float:
 
 
 def _precise(factors: Start, W: Tensor) -> Start:
-    return Start(A=factors.A.to(W.device).double(), B=factors.B.to(W.device).double())
+    return Start(A=in_float64(factors.A.to(W.device)), B=in_float64(factors.B.to(W.device)))

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.initializers import Start
+from olora_viz.machine.devices import in_float64, kind_of
 from olora_viz.machine.memory import check_memory
 
 ROWS_AT_ONCE = 512
@@ -25,7 +26,8 @@ def singular_values(W: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch 
     """
     check_memory(decomposition_bytes(W), W.device, f"the spectrum of {W.shape[-2]} × {W.shape[-1]}")
     tall = (W if W.shape[-2] >= W.shape[-1] else W.mT).detach()
-    X = torch.empty_like(tall.mT, dtype=torch.float64, memory_format=torch.contiguous_format).mT.copy_(tall)
+    place = W.device if kind_of(W.device).has_float64 else torch.device("cpu")
+    X = torch.empty(tall.mT.shape, dtype=torch.float64, device=place).mT.copy_(tall)
     if tall.shape[-2] > tall.shape[-1]:  # as LAPACK does, but in X, of which it would take a copy
         torch.geqrf(X, out=(X, X.new_empty(X[..., 0, :].shape)))
         X = X[..., : X.shape[-1], :].triu_()
@@ -43,7 +45,7 @@ def leading_vectors(W: Float[Tensor, "out in"], r: int) -> Float[Tensor, "out r"
     """
     from scipy.linalg import eigh
 
-    W = W.detach().double()
+    W = in_float64(W.detach())
     is_tall = W.shape[0] > W.shape[1]
     gram = (W.mT @ W if is_tall else W @ W.mT).cpu().numpy()
     ends = [len(gram) - r, len(gram) - 1]
@@ -161,8 +163,7 @@ def captured_energy(W: Float[Tensor, "out in"], start: Start) -> float:
 
 def captured_energies(W: Float[Tensor, "out in"], start: Start) -> Float[Tensor, " r"]:
     """Return the `captured_energy` of the first 1, 2, … r columns of B and rows of A."""
-    A, B = start.A.double(), start.B.double()
-    W = W.detach().double()
+    A, B, W = (in_float64(each.detach()) for each in (start.A, start.B, W))
     shared = ((B.mT @ W) * A).sum(1).cumsum(0)
     own = ((B.mT @ B) * (A @ A.mT)).cumsum(0).cumsum(1).diagonal()
     return (2 * shared - own) / sum(rows.square().sum() for rows in W.split(ROWS_AT_ONCE))
@@ -173,7 +174,7 @@ def optimal_energy(sigma: Float[Tensor, " m"], r: int) -> float:
 
     Eckart and Young 1936, Psychometrika 1.
     """
-    energy = sigma.double().square()
+    energy = in_float64(sigma).square()
     return float(energy[:r].sum() / energy.sum())
 
 

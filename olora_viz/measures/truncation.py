@@ -20,6 +20,7 @@ from olora_viz.initializers import INITIALIZERS, Start, check_rank, check_weight
 from olora_viz.lanes.layers import check_finite, expert_layers, target_layers, weight_of
 from olora_viz.lanes.stored_weights import Read
 from olora_viz.machine.checks import expect, unknown
+from olora_viz.machine.devices import in_float64
 from olora_viz.machine.files import cache_folder, read_tensors, write_tensors
 from olora_viz.machine.process import Progress
 from olora_viz.machine.tables import brief, call, finite_or_none, table
@@ -68,8 +69,8 @@ class Weight:
         sigma: Float[Tensor, " m"] | None = None,
         U: Float[Tensor, "out some"] | None = None,
     ) -> None:
-        self.W = W.detach().double()
-        self._sigma, self._U = sigma, U
+        self.W = in_float64(W.detach())
+        self._sigma, self._U = (known if known is None else known.to(self.W.device) for known in (sigma, U))
 
     def __repr__(self) -> str:
         """Return the shape (out, in)."""
@@ -342,7 +343,7 @@ def intruder_dimensions(
         (1, [0.6, 0.8])
     """
     W = W if isinstance(W, Weight) else Weight(W)
-    U, sigma, _ = torch.linalg.svd(W.W + moved.B.double() @ moved.A.double(), full_matrices=False)
+    U, sigma, _ = torch.linalg.svd(W.W + in_float64(moved.B) @ in_float64(moved.A), full_matrices=False)
     known = W.U[:, W.sigma > rounding(W)]
     cosines = (known.mT @ U[:, :top]).abs()
     return Intruders(sigma[:top], cosines.amax(0), threshold)
@@ -375,14 +376,13 @@ def known_singular_values(W: Float[Tensor, "out in"]) -> Float64[Tensor, " m"]:
 
 def known_weight(W: Float[Tensor, "out in"]) -> Weight:
     """Return a weight with its `known_singular_values`, of which W in its own dtype takes less memory."""
-    sigma = known_singular_values(W.cpu()).to(W.device)
-    return Weight(W, sigma)
+    return Weight(W, known_singular_values(W.cpu()))
 
 
 def _place(W: Tensor) -> Path | None:
     digest = hashlib.blake2b(repr(tuple(W.shape)).encode(), digest_size=20)
     for rows in W.detach().split(ROWS_AT_ONCE):
-        digest.update(rows.double().contiguous().cpu().numpy().data)
+        digest.update(rows.cpu().double().contiguous().numpy().data)
     try:
         folder = cache_folder() / "spectra"
         folder.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.machine.checks import expect
+from olora_viz.machine.devices import in_float64
 from olora_viz.measures.measure import SHARED, Measure, Part, Record, by_lane
 from olora_viz.measures.spectra import (
     condition_number,
@@ -109,10 +110,10 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
         B, B0 = (torch.stack([f.B for f in factors]) for factors in (now, start))
         scale = lanes.scale[torch.tensor([k for k, _ in places], device=A.device)]
         # In float64 from here on, since the matrices that follow are small.
-        up = triangle(torch.cat([B - B0, B0], dim=-1)).double()
-        down = triangle(torch.cat([A, A - A0], dim=-2).mT).double()
+        up = in_float64(triangle(torch.cat([B - B0, B0], dim=-1)))
+        down = in_float64(triangle(torch.cat([A, A - A0], dim=-2).mT))
         ks, layers = np.array(places).T
-        moved = scale.double()[:, None] * torch.linalg.svdvals(up @ down.mT)
+        moved = in_float64(scale)[:, None] * torch.linalg.svdvals(up @ down.mT)
         sigma[ks, layers, : moved.shape[-1]] = moved.cpu()
         RB, R0 = up[..., :r] + up[..., r:], up[..., r:]
         measured = {

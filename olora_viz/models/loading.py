@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from olora_viz.machine.checks import expect, unknown
+from olora_viz.machine.devices import resolve_device
 from olora_viz.machine.files import cache_folder, check_free_disk, reason
-from olora_viz.machine.memory import check_memory, resolve_device
+from olora_viz.machine.memory import check_memory
 from olora_viz.machine.process import Progress, StoppedEarlyError, within
 from olora_viz.machine.wording import listed
 from olora_viz.models.catalogue import MODELS, ModelCard
@@ -262,7 +263,7 @@ def load_model(
     Args:
         name: a key of ``MODELS``, or the path of a local Hugging Face folder, or the hub id of a model in ``MODELS``;
             looked up in this order.
-        device: device of the weights: "auto", "cpu", "cuda" or a torch device.
+        device: device of the weights: "auto", "cpu", one of torch's accelerators or a torch device.
         dtype: dtype of the frozen weights.
         progress: called with (fraction in [0, 1], description) during slow operations.
 

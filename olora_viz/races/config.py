@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, check_count, labels, lanes_table
 from olora_viz.lanes.schedule import Schedule, check_schedule, factor, plain
 from olora_viz.machine.checks import check_whole, described, positive_number, suggesting, unknown
-from olora_viz.machine.memory import DEVICES, DTYPES, dtype_name
+from olora_viz.machine.devices import DTYPES, check_device, dtype_name
 from olora_viz.machine.tables import brief, call, changed, folded, table
 from olora_viz.machine.wording import exact
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
@@ -99,7 +100,7 @@ class RaceConfig:
             addition to the first step; 0 disables them.
         factors_every: steps between pictures of A and B, of some lanes and layers; 0 takes none.
         eval_size: maximum number of held-out examples to evaluate on.
-        device: ``auto`` (CUDA if available), ``cpu`` or ``cuda``.
+        device: ``auto`` (an accelerator if there is one), ``cpu``, or one of torch's accelerators, such as ``cuda:1``.
         dtype: of the frozen base: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32``, ``bfloat16`` or
             ``float64``. Adapters and optimizer use float32 or better.
         schedule: of the learning rates after the warm-up: ``constant``, ``linear`` or ``cosine``; in Python also a
@@ -202,9 +203,10 @@ class RaceConfig:
         for name, least in (("max_length", 2), ("rows", 1)):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), least)
-        for name, allowed in (("dtype", ("auto", *DTYPES)), ("device", DEVICES), ("batches", ORDERS_OF_BATCHES)):
+        for name, allowed in (("dtype", ("auto", *DTYPES)), ("batches", ORDERS_OF_BATCHES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
+        check_device(str(self.device))
         for name in ("keep_best", "truncate", "chat"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
@@ -251,8 +253,8 @@ class RaceConfig:
             >>> RaceConfig().dtype_on("CPU"), RaceConfig(dtype="bfloat16").dtype_on("")
             ('float32', 'bfloat16')
         """
-        kind = "cuda" if (device or self.device).lower().startswith("cuda") else "cpu"
-        return dtype_name(self.dtype, kind)
+        kind = re.split("[:,]", (device or self.device).lower())[0]
+        return dtype_name(self.dtype, "cpu" if kind == "auto" else kind)
 
     @property
     def follows_best(self) -> bool:

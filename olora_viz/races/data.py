@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from olora_viz.initializers import BUILT_IN, definition_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.memory import resolve_device, resolve_dtype
+from olora_viz.machine.devices import resolve_device, resolve_dtype
 from olora_viz.machine.process import Progress
 from olora_viz.measures.catalogue import measure_definitions
 from olora_viz.measures.forgetting import Forgotten, base_predictions, forgotten

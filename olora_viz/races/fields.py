@@ -123,9 +123,7 @@ OTHER_FIELDS = (
         "forget", "May forget", "By how many nats the loss per token on the text to keep may rise", float,
         empty="without a limit",
     ),
-    RaceField(
-        "device", "Device", "Where it is computed", str, choices={name: name for name in ("auto", "cpu", "cuda")}
-    ),
+    RaceField("device", "Device", "Where it is computed: auto, cpu, or an accelerator of torch, such as cuda:1", str),
     RaceField(
         "dtype", "Precision", "Precision of the frozen base", str,
         choices={name: name for name in ("auto", "float32", "bfloat16", "float64")},

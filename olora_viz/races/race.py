@@ -20,7 +20,7 @@ from olora_viz.lanes.groups import as_base
 from olora_viz.lanes.layers import worded
 from olora_viz.lanes.passes import EvalMode, bypassed_modules
 from olora_viz.machine.checks import check_whole, expect
-from olora_viz.machine.memory import resolve_device
+from olora_viz.machine.devices import resolve_device
 from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
 from olora_viz.machine.tables import finite_or_none, folded
 from olora_viz.machine.wording import rounded

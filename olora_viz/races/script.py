@@ -67,8 +67,12 @@ def peft_script(config: RaceConfig, rows: Task | None = None) -> str:
             what = "fair rate" if lane.fair else "number of parameters"
             raise ValueError(f"lane {label!r} asks for a {what}: give the set-up of the race that found it")
     starts = "".join(f"    {peft_start(config, lane)!r},\n" for lane in config.lanes)
-    device = '"cuda" if torch.cuda.is_available() else "cpu"' if config.device == "auto" else repr(config.device)
-    by_device = 'torch.bfloat16 if DEVICE == "cuda" else torch.float32'
+    device = (
+        "(torch.accelerator.current_accelerator(check_available=True) or torch.device('cpu')).type"
+        if config.device == "auto"
+        else repr(config.device)
+    )
+    by_device = 'torch.float32 if DEVICE in ("cpu", "mps") else torch.bfloat16'
     dtype = by_device if config.dtype == "auto" else f"torch.{config.dtype}"
     last = "# Every lane trains to the last step here, and keeps that adapter.\n"
     settings = (

@@ -26,7 +26,6 @@ from olora_viz.measures.gradients import GradientRecorder, without_gradient
 from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
-from olora_viz.races.graphed_step import FixedBatches, GraphedStep, may_capture
 from olora_viz.races.step import Step, statuses, why_out
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.evaluation import Evaluation, figures_of
@@ -265,7 +264,7 @@ class RaceState:
 
 def backward(
     lanes: Lanes,
-    data: RaceData | FixedBatches,
+    data: RaceData,
     number: int,
     orders: Sequence[int],
     footprint: Footprint,
@@ -345,30 +344,17 @@ class Trainer:
         self.without_gradient: list[str] | None = None
         self.before: BeforeUpdate | None = None
         self._best = BestAdapters(lanes.theta) if config.keep_best else None
-        self._graph: GraphedStep | None = None
-        if may_capture(config, lanes):
-            self._graph = GraphedStep(config, lanes, data, self._optimizer, self._gradients)
 
     def update(self, number: int, state: RaceState) -> Trained:
         """Train the lanes that still train by one step, and record it in the race's state."""
         config, lanes = self._config, self._lanes
         self._recorder.begin()
-        orders = self._orders
+        orders = [config.order(lane) for lane in config.lanes]
         read = {order: self._data.tokens(number, order) for order in set(orders)}
         state.tokens += round(sum(read[order] for order in orders) / len(orders))
         recorder = self._recorder if config.is_due("gradients", number) else None
-        if self._graph is not None and self._graph.proved and recorder is None:
-            return self._replay(self._graph, number, state)
         losses = backward(lanes, self._data, number, orders, self._footprint, recorder, self._groups)
         return on_a_core(lanes.plan, lambda _: self._move(number, state, losses, recorder))
-
-    @property
-    def _orders(self) -> list[int]:
-        """(K) the seeds of the lanes' orders of examples."""
-        return [self._config.order(lane) for lane in self._config.lanes]
-
-    def _gradients(self, batches: FixedBatches) -> Tensor:
-        return backward(self._lanes, batches, 0, self._orders, self._footprint, groups=self._groups)
 
     def _move(self, number: int, state: RaceState, losses: Tensor, recorder: GradientRecorder | None) -> Trained:
         """Update the lanes by the gradients of a step."""
@@ -377,28 +363,14 @@ class Trainer:
         if self.without_gradient is None:
             self.without_gradient = without_gradient(lanes)
         norms = torch.linalg.vector_norm(lanes.theta.grad, dim=1)
-        loss, norm = torch.stack([losses, norms]).double().cpu().numpy()
+        loss, norm = torch.stack([losses, norms]).cpu().double().numpy()
         state.trained(number, loss, norm, self._base_loss)
         if recorder:
             recorder.before_update()
         self.before = before = self._optimizer.before_update()
         overflown = self._optimizer.step(config.rates(number), norms, state.resting, before)
         state.lose(overflown, number)
-        if self._graph and not recorder and number > 1 and not self._graph.prove(number, before, loss, norm):
-            self._graph = None
         return Trained(loss, norm, recorder.after_update() if recorder else None)
-
-    def _replay(self, graph: GraphedStep, number: int, state: RaceState) -> Trained:
-        """Make a step by a graph, which updates all lanes; those that do not train get back what they had."""
-        optimizer = self._optimizer
-        self.before = before = optimizer.before_update()
-        near = optimizer.may_overflow(self._config.rates(number), state.resting)
-        loss, norm = graph.run(number)
-        state.trained(number, loss, norm, self._base_loss)
-        for k in np.flatnonzero(state.resting):
-            optimizer.put_back(int(k), before)
-        state.lose(optimizer.overflown(near, before), number)
-        return Trained(loss, norm, None)
 
     def undo(self, *, keeps_gradient: bool) -> None:
         """Undo an update that was cut short, or not recorded; it may be called again if it was cut short itself."""

@@ -185,7 +185,7 @@ def run_study(
         out: the study's folder; with `ray`, one that all machines see under this name.
         workers: number of processes, each of which runs one race at a time.
         ray: address of a running Ray cluster, ``HOST:PORT`` or ``auto``, on which each race is a task that takes as
-            many cores as the set-up has threads, and a GPU if its device is ``cuda``.
+            many cores as the set-up has threads, and a GPU if its device is neither ``cpu`` nor ``auto``.
         most: maximum lanes of a race; by default see `evenly`.
         watch: called after every step, with one worker only; when it returns False, the study ends, and the same call
             continues it from there.
@@ -254,7 +254,7 @@ def _pool(study: Study, workers: int, ray: str | None) -> Executor | None:
         ValueError: see `check_places`.
     """
     threads = 1 if ray is None else study.fixed().threads or 1
-    return pool_of(workers, ray, RaceWorkers, threads=threads, gpus=int(study.race.device == "cuda"))
+    return pool_of(workers, ray, RaceWorkers, threads=threads, gpus=int(study.race.device not in ("auto", "cpu")))
 
 
 def run_race(

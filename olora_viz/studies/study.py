@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.schedule import plain as plain_schedule
 from olora_viz.machine.checks import suggesting
-from olora_viz.machine.memory import dtype_name, resolve_device
+from olora_viz.machine.devices import dtype_name, resolve_device
 from olora_viz.machine.process import cores
 from olora_viz.machine.tables import brief, call
 from olora_viz.machine.toml_setup import KeyKind, TomlSetup, kinds_of

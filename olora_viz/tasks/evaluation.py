@@ -123,8 +123,8 @@ def evaluate(
         with before_blocks(model, tell):
             logits = supervised_logits(model, batch, K)
         # Summed on the CPU in a fixed order: on a GPU the order would differ from run to run.
-        lost = token_losses(logits, batch).double().cpu()
-        wrong = (logits.argmax(-1) != batch.targets).double().cpu()
+        lost = token_losses(logits, batch).cpu().double()
+        wrong = (logits.argmax(-1) != batch.targets).cpu().double()
         lengths = [len(s.ids) - s.supervised_from for s in sequences]
         by_sequence = zip(lost.split(lengths, 1), wrong.split(lengths, 1), strict=True)
         for example in part:

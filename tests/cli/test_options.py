@@ -7,7 +7,7 @@ import pytest
 
 from olora_viz.__main__ import _parser
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.memory import DEVICES, DTYPES
+from olora_viz.machine.devices import DTYPES
 from olora_viz.measures.catalogue import intervals_of_measures
 from olora_viz.races.config import NAMES_OF_SETTINGS, RaceConfig
 from olora_viz.races.fields import BY_NAME, FIELDS
@@ -41,7 +41,6 @@ def test_the_table_has_all_settings_of_a_race_but_who_races_where_and_what_is_me
     assert names - apart == {*BY_NAME} - {"weight_decay", "clip"}
     assert {"weight_decay", "clip"} <= {each.name for each in fields(Lane)}
     assert {field.name for field in FIELDS} == {*NAMES_OF_SETTINGS}
-    assert (*BY_NAME["device"].choices,) == DEVICES
     assert (*BY_NAME["dtype"].choices,) == ("auto", *DTYPES)
 
 

@@ -9,10 +9,10 @@ import torch
 from support.races import resumed, small, steps_of
 from support.tiny import tiny, tokens
 
-from olora_viz.lanes import groups as chunks
 from olora_viz.lanes.adapters import Lanes, attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.linear import Dropout
+from olora_viz.machine.devices import KINDS, DeviceKind
 from olora_viz.races import data
 from olora_viz.races.race import race
 
@@ -42,7 +42,7 @@ def test_a_lane_draws_the_same_masks_among_others_in_groups_and_alone(monkeypatc
     exact = partial(config, dtype="float64")
     together = list(race(exact()))
     alone = [list(race(exact(lanes=(lane,)))) for lane in LANES]
-    monkeypatch.setattr(chunks, "ACTIVATIONS", {"cpu": 1})
+    monkeypatch.setitem(KINDS, "cpu", DeviceKind(lanes=1, dtype=torch.float32))
     apart = list(race(exact()))
     for n, step in enumerate(together):
         np.testing.assert_allclose(apart[n].loss, step.loss, rtol=1e-6)

@@ -16,6 +16,7 @@ from support.tiny import exact_norms, tiny
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of
+from olora_viz.machine.devices import KINDS, DeviceKind
 from olora_viz.measures import curvature as curvature_module
 from olora_viz.measures.conditioning import (
     Conditioning,
@@ -92,7 +93,7 @@ def test_loss_and_gradient_are_those_of_the_races_first_step(racing, found):
 
 
 def test_lanes_in_groups_are_measured_as_they_are_together(racing, found, monkeypatch):
-    monkeypatch.setattr(curvature_module, "GROUP_MEMORY", {"cpu": 1})
+    monkeypatch.setitem(KINDS, "cpu", DeviceKind(curvature=1, dtype=torch.float32))
     apart = conditioning(racing.lanes, racing.batch(1))
     for name in ("lambda_max", "lambda_min", "trace"):
         for which in ("hessian", "gauss_newton"):

@@ -11,10 +11,10 @@ from support.races import small, steps_of
 from support.steps import measuring, without
 from support.tiny import FAMILIES, tiny, tokens
 
-from olora_viz.lanes import groups as lane_groups
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of
+from olora_viz.machine.devices import KINDS, DeviceKind
 from olora_viz.measures.gradients import QUANTITIES, GradientRecorder, Gradients, lane_norms, segment_norms
 from olora_viz.races import run as runs
 from olora_viz.races.race import race
@@ -144,8 +144,8 @@ def test_segments_are_measured_whatever_their_pattern(repeats):
     Y = torch.randn(4, sum(sizes))
     parts = torch.stack([part.norm(dim=1) for part in (X - Y).split(sizes, dim=1)], dim=1)
     torch.testing.assert_close(segment_norms(X, sizes, minus=Y), parts)
-    torch.testing.assert_close(segment_norms(X, sizes), segment_norms(X, sizes, torch.float64).float())
-    assert segment_norms(X, sizes, torch.float64).dtype == torch.float64
+    torch.testing.assert_close(segment_norms(X, sizes), segment_norms(X.double(), sizes).float())
+    assert segment_norms(X.double(), sizes).dtype == torch.float64
 
 
 def test_a_lanes_norm_over_bfloat16_activations_is_summed_in_float32():
@@ -213,7 +213,7 @@ def test_a_lane_that_has_diverged_holds_nan_and_the_others_their_norms():
 
 def test_a_race_in_groups_records_what_a_race_together_records(monkeypatch):
     together = list(race(config(gradients_every=1, dtype="float64")))
-    monkeypatch.setattr(lane_groups, "ACTIVATIONS", {"cpu": 1})
+    monkeypatch.setitem(KINDS, "cpu", DeviceKind(lanes=1, dtype=torch.float32))
     apart = list(race(config(gradients_every=1, dtype="float64")))
     for one, other in zip(together, apart, strict=True):
         assert one.gradients is not None

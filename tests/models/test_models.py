@@ -1,6 +1,7 @@
 """Models: the named ones are what they claim to be, and the rest is refused in one sentence."""
 
 import itertools
+import re
 
 import glassllm
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiny import FAMILIES, tiny, tokens
 
-from olora_viz.machine.memory import resolve_device, resolve_dtype
+from olora_viz.machine.devices import accelerator, devices, resolve_device, resolve_dtype
 from olora_viz.models import MODELS, load_model
 from olora_viz.models.offline import LANGUAGES
 
@@ -160,23 +161,24 @@ def test_a_path_without_a_folder_is_told_as_such(path, tmp_path, monkeypatch):
 
 
 def test_auto_takes_what_the_machine_has():
-    there = "cuda" if torch.cuda.is_available() else "cpu"
-    assert resolve_device("auto").type == there
+    assert resolve_device("auto").type == (accelerator() or torch.device("cpu")).type
     assert resolve_device("cpu").type == "cpu"
     assert resolve_dtype("auto", "cpu") == torch.float32
     assert resolve_dtype("auto", "cuda") == torch.bfloat16
     assert resolve_dtype("bfloat16", "cpu") == torch.bfloat16
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
-def test_cuda_without_a_gpu_is_refused_in_a_sentence():
-    with pytest.raises(ValueError, match=r"'cuda'.*no CUDA"):
-        resolve_device("cuda")
+@pytest.mark.parametrize("name", ["cuda:7", "mps:7", "xpu:7"])
+def test_a_device_that_is_not_here_is_refused_in_a_sentence_with_those_that_are(name: str) -> None:
+    here = re.escape(" and ".join(devices()))
+    with pytest.raises(ValueError, match=rf"device '{name}' is not available: this machine has {here}"):
+        resolve_device(name)
 
 
 def test_unknown_devices_and_dtypes_are_refused():
-    with pytest.raises(ValueError, match=r"unknown device 'gpu'"):
-        resolve_device("gpu")
+    for name in ("gpu", "cpu:1", "meta", "cuda:", "cuda:-1", "cuda:x", ""):
+        with pytest.raises(ValueError, match=rf"unknown device '{name}': it is auto, cpu"):
+            resolve_device(name)
     with pytest.raises(ValueError, match=r"unknown dtype 'bfloat'; did you mean 'bfloat16'"):
         resolve_dtype("bfloat", "cpu")
 

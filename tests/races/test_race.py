@@ -15,6 +15,7 @@ from olora_viz.lanes import groups as lane_groups
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine import memory
+from olora_viz.machine.devices import KINDS, DeviceKind
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
@@ -197,7 +198,7 @@ def test_looking_at_the_spectra_changes_nothing_of_the_race():
 
 def test_lanes_dealt_into_groups_train_as_they_do_together(monkeypatch):
     together = list(race(config(steps=3, dtype="float64")))
-    monkeypatch.setattr(lane_groups, "ACTIVATIONS", {"cpu": 1})
+    monkeypatch.setitem(KINDS, "cpu", DeviceKind(lanes=1, dtype=torch.float32))
     apart = list(race(config(steps=3, dtype="float64")))
     assert len(lane_groups.lane_groups(4, 100.0, 1.0)) == 4
     for one, other in zip(together, apart, strict=True):

@@ -26,7 +26,7 @@ from olora_viz.learn.gallery.claims import (
     write_claims,
 )
 from olora_viz.learn.gallery.recording import MOST_RECORDED
-from olora_viz.machine.memory import DTYPES
+from olora_viz.machine.devices import DTYPES
 from olora_viz.studies import choices, forgetting, sentences
 from olora_viz.studies import claims as claims_of_papers
 from olora_viz.studies.axes import AXES

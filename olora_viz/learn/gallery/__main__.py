@@ -17,6 +17,7 @@ from olora_viz.learn.gallery import FOLDER, RECORDINGS, RecordingSetUp
 from olora_viz.learn.gallery.recording import Origin, Recording, write
 from olora_viz.learn.gallery.start import START_FILE, measurement, write_start
 from olora_viz.machine.checks import unknown
+from olora_viz.machine.devices import device_words
 from olora_viz.machine.version import versions
 from olora_viz.machine.wording import counted
 from olora_viz.measures.factors import Factors, inside
@@ -108,8 +109,8 @@ def _thinned(step: Step, every_block: int, layers: Sequence[str]) -> Step:
 
 def _device(device: torch.device) -> str:
     """Describe the device, its kind first."""
-    if device.type == "cuda":
-        return f"CUDA, {torch.cuda.get_device_name(device)}"
+    if device.type != "cpu":
+        return device_words(device)
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from olora_viz.machine.memory import DTYPES
+from olora_viz.machine.devices import DTYPES
 from olora_viz.machine.wording import and_, compact, signed
 from olora_viz.studies.claims.claim import (
     FAILS,

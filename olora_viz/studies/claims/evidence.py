@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from olora_viz.initializers.start import precise
@@ -20,6 +19,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of
 from olora_viz.lanes.plan import start_of
 from olora_viz.lanes.stored_weights import model_of
+from olora_viz.machine.devices import wait_for
 from olora_viz.machine.memory import Meter
 from olora_viz.machine.process import Progress
 from olora_viz.measures.conditioning import Conditioning, conditioning
@@ -122,9 +122,8 @@ def _start_seconds(racing: Race) -> float:
     plan = racing.lanes.plan
 
     def now() -> float:
-        """Read the clock when a GPU has done what it was given."""
-        if racing.device.type == "cuda":
-            torch.cuda.synchronize(racing.device)
+        """Read the clock when an accelerator has done what it was given."""
+        wait_for(racing.device)
         return time.perf_counter()
 
     began = now()

@@ -31,15 +31,14 @@ from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import AT_ONCE, FAILED, PAUSED, SPEEDS, Copied
 from olora_viz.background.work import BackgroundWork
 from olora_viz.initializers.catalogue import BUILT_IN
+from olora_viz.machine.devices import accelerator, device_words, resolve_device, resolve_dtype
 from olora_viz.machine.files import is_free
-from olora_viz.machine.memory import resolve_device, resolve_dtype
 from olora_viz.machine.process import cores
 from olora_viz.machine.version import versions
 from olora_viz.models import MODELS
 from olora_viz.models.loading import folder_here
 from olora_viz.models.offline import LANGUAGES
 from olora_viz.races.config import KEPT, RaceConfig
-from olora_viz.races.graphed_step import is_on
 from olora_viz.races.run import copy_run
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step
 from olora_viz.tasks import TASKS
@@ -267,7 +266,7 @@ def race_key(config: RaceConfig) -> str:
     model, task = version_of_model(config.model), version_of_task(config.task)
     if inputs or not model or not task:
         return ""
-    device = config.device if config.device != "auto" else resolve_device().type
+    device = resolve_device().type if config.device == "auto" else config.device
     dtype = str(resolve_dtype(config.dtype, device))
     values = config.to_json() | {"device": device, "dtype": dtype, "files": [model, task]} | machine(device)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -285,8 +284,8 @@ def study_key(kind: str, config: RaceConfig, minutes: float) -> str:
 
 def machine(device: str, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Return what else decides about the bits of a race here: versions, processor and threads."""
-    card = torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else ""
-    card += ", CUDA graph" if card and is_on(environment) else ""
+    here = accelerator()
+    card = device_words(here) if here and device.startswith(here.type) else ""
     processor = [platform.machine(), torch.backends.cpu.get_cpu_capability(), cores()]
     threads = environment.get("OMP_NUM_THREADS", "")
     return {"versions": versions(*PACKAGES), "processor": processor, "card": card, "threads": threads}

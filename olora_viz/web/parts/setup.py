@@ -15,7 +15,7 @@ from olora_viz.lanes.lane import FAIR, Lane, runs_of_seeds
 from olora_viz.lanes.lane_spec import parse_lanes, write_lane, write_lanes, write_seeds
 from olora_viz.learn.gallery import RECORDINGS
 from olora_viz.machine.checks import Problems
-from olora_viz.machine.memory import resolve_device
+from olora_viz.machine.devices import kind_of, resolve_device
 from olora_viz.machine.wording import exact
 from olora_viz.models.loading import folder_of
 from olora_viz.races.config import KEPT, NAMES_OF_SETTINGS, RaceConfig, Settings, setting_text
@@ -219,7 +219,11 @@ def first_recording(limits: Limits) -> str:
     it is that on glassllm.
     """
     config = RECORDINGS[ON_GPU].config
-    if on_zero_gpu() or resolve_device("auto").type != "cuda" or possible(limits, config, recorded=True) is None:
+    if (
+        on_zero_gpu()
+        or not kind_of(resolve_device()).has_own_memory
+        or possible(limits, config, recorded=True) is None
+    ):
         return ON_CPU
     try:
         folder_of(config.model)
