@@ -71,10 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (sentence := without(error)):
             return _failed(sentence, BAD_INPUT)
+        from olora_viz.machine.devices import lacked_operation
         from olora_viz.machine.memory import is_out_of_memory
 
         if is_out_of_memory(error):
             return _failed(out_of_memory(options), EXIT_FAILED)
+        if lacked := lacked_operation(error):
+            return _failed(lacked, EXIT_FAILED)
         given = sys.argv[1:] if arguments is None else arguments
         return _failed(unexpected(error, given), EXIT_FAILED)
 

@@ -24,8 +24,9 @@ from olora_viz.background.host import Host, Seat
 from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
 from olora_viz.background.wishes import Wish
 from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.devices import lacked_operation
 from olora_viz.machine.files import is_disk_full
-from olora_viz.machine.memory import keeping_freed
+from olora_viz.machine.memory import is_out_of_memory, keeping_freed
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import STOPPED
@@ -345,6 +346,10 @@ class BackgroundWork:
             return self.disk_full
         if isinstance(error, ValueError):
             return self.host.without_paths(str(error))
+        if is_out_of_memory(error):
+            return "the memory of the device is used up: fewer lanes, prompts a step or shorter examples take less"
+        if lacked := lacked_operation(error):
+            return lacked
         why = getattr(error, "strerror", None) or f"{error}".split("\n")[0]
         return f"{type(error).__name__}: {self.host.without_paths(str(why))[:200]}"
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from olora_viz.lanes.plan import AdapterPlan
-from olora_viz.machine.devices import kind_of
 from olora_viz.machine.process import Progress, warn_of_spinning
 from olora_viz.machine.threads import Call, Report, in_order, side_by_side
 
@@ -64,7 +63,7 @@ def lane_groups(K: int, bytes_each: float, most: float, least: int = 1) -> list[
 
 def pass_groups(plan: AdapterPlan, bytes_each: float, least: int = 1) -> list[slice]:
     """Split the lanes of a race into groups that pass through the model together; see `lane_groups`."""
-    most = kind_of(plan.device).lanes
+    most = plan.pass_bytes
     if plan.device.type == "cpu":
         most = min(most, max(CACHED, BY_WEIGHTS * _weights(plan)))
     return lane_groups(len(plan.lanes), bytes_each, most, least)

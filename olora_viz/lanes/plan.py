@@ -18,6 +18,7 @@ from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane, Targets, check_count
 from olora_viz.lanes.layers import Coverage, adaptable_layers, check_finite, coverage_of, target_layers, weight_of
 from olora_viz.machine.devices import kind_of
+from olora_viz.machine.memory import of_several_lanes
 from olora_viz.machine.process import Progress
 from olora_viz.machine.wording import listed
 
@@ -129,6 +130,11 @@ class AdapterPlan:
     def dense(self) -> tuple[int, ...]:
         """The lanes that train the whole ΔW, see `Initializer.dense`."""
         return tuple(k for k, start in enumerate(self.starts) if start.dense)
+
+    @cached_property
+    def pass_bytes(self) -> int:
+        """Maximum memory of a pass of several lanes."""
+        return of_several_lanes(kind_of(self.device).lanes, self.device)
 
     @cached_property
     def layout(self) -> Layout:

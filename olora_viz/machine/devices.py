@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +22,8 @@ class DeviceKind:
         dtype: of the frozen base where a set-up says ``auto``.
         has_float64: whether the device computes in float64; where it does not, the CPU does.
         has_own_memory: whether it is a card with memory of its own, which may be expected to be fast.
-        lanes: maximum memory of a pass of several lanes, bytes. It depends on the kind alone, so that a race is
-            computed in the same way on all devices of a kind.
+        lanes: maximum memory of a pass of several lanes, bytes, where the device has enough. What is free does not
+            count, so that a race is computed in the same way on all devices of a kind.
         curvature: maximum memory of the Hessian-vector products of several lanes, bytes.
     """
 
@@ -78,17 +79,13 @@ def check_device(name: str) -> None:
     ValueError: unknown device 'gpu': it is auto, cpu, or an accelerator of torch, such as cuda, cuda:1, mps, xpu
     """
     try:
-        known = name == "auto" or torch.device(name).type in ("cpu", "cuda", "mps", "xpu", *_here())
+        known = name in ("auto", "cpu") or torch.device(name).type not in ("cpu", "meta")
     except RuntimeError:
         known = False
-    if not known or name.startswith("cpu:"):
+    if not known:
         raise ValueError(
             f"unknown device {name!r}: it is auto, cpu, or an accelerator of torch, such as cuda, cuda:1, mps, xpu"
         )
-
-
-def _here() -> list[str]:
-    return [name.partition(":")[0] for name in devices()]
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -104,7 +101,7 @@ def resolve_device(name: str = "auto") -> torch.device:
     if name in ("auto", "cpu"):
         return (accelerator() if name == "auto" else None) or torch.device("cpu")
     here = devices()
-    if name not in here and name not in _here():
+    if name not in here and f"{name}:0" not in here:
         raise ValueError(f"device {name!r} is not available: this machine has {' and '.join(here)}")
     return torch.device(name)
 
@@ -156,6 +153,17 @@ def in_float64(x: Tensor) -> Tensor:
     torch.float64
     """
     return (x if kind_of(x.device).has_float64 else x.cpu()).double()
+
+
+def lacked_operation(error: BaseException) -> str:
+    """Return a sentence on the operation that a device lacks, and what helps; empty if the error is another one.
+
+    >>> lacked_operation(NotImplementedError("The operator 'aten::geqrf' is not implemented for the MPS device."))
+    'the device does not compute aten::geqrf: set PYTORCH_ENABLE_MPS_FALLBACK=1 on a Mac, or take device cpu'
+    """
+    named = re.search(r"'(aten::[\w.]+)'", str(error)) if isinstance(error, NotImplementedError) else None
+    help_ = "set PYTORCH_ENABLE_MPS_FALLBACK=1 on a Mac, or take device cpu"
+    return f"the device does not compute {named[1]}: {help_}" if named else ""
 
 
 def wait_for(device: torch.device) -> None:

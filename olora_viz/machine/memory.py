@@ -134,6 +134,11 @@ def pass_limit(device: torch.device, env: Mapping[str, str] = os.environ) -> int
     return int(PASS_SHARE * min(known)) if known else None
 
 
+def of_several_lanes(most: int, device: torch.device) -> int:
+    """Return how much a pass of several lanes may use, in bytes: `most`, unless the device has less for a pass."""
+    return min(most, pass_limit(device) or most)
+
+
 def bytes_words(count: float) -> str:
     """Return a number of bytes in words.
 

@@ -24,7 +24,7 @@ from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine import memory
 from olora_viz.machine.checks import check_whole, expect
 from olora_viz.machine.devices import kind_of
-from olora_viz.machine.memory import bytes_words, check_memory
+from olora_viz.machine.memory import bytes_words, check_memory, of_several_lanes
 from olora_viz.machine.process import REPORT_EVERY, Progress
 from olora_viz.measures.measure import Measure, Record, by_lane
 from olora_viz.tasks import losses
@@ -44,7 +44,7 @@ def product_groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) ->
     vectors = (min(steps, size) + VECTORS) * size * lanes.theta.element_size()
     each = vectors + product_cost(lanes.plan, layer, lanes).bytes(batch.size)
     device = lanes.theta.device
-    groups = lane_groups(lanes.count, each, kind_of(device).curvature)
+    groups = lane_groups(lanes.count, each, of_several_lanes(kind_of(device).curvature, device))
     largest = max(rows.stop - rows.start for rows in groups)
     what = f"the curvature of {largest} lane{'s' * (largest > 1)} over {size:,} parameters each"
     try:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +19,7 @@ from torch import Tensor
 from olora_viz.initializers import remember
 from olora_viz.lanes.peft import ReadBack
 from olora_viz.machine.checks import expect
+from olora_viz.machine.devices import resolve_device
 from olora_viz.machine.files import (
     FormatError,
     atomic_folder,
@@ -238,7 +240,7 @@ def resume_run(
         pass  # before a model is loaded, and before the end of another process's lines is mended
     if steps is not None and steps != planned.steps:
         config = _with_steps(folder, planned, steps)
-    racing = Race(config, task=task, progress=progress, resumed=True, cache=cache)
+    racing = Race(_with_a_device_here(config), task=task, progress=progress, resumed=True, cache=cache)
     try:
         _check_losses(folder, racing)
         state = _read_checkpoint(folder, racing) if (folder / CHECKPOINT).exists() else None
@@ -381,12 +383,22 @@ def restored(
     config = _read_unchanged(folder, task)
     if not (folder / CHECKPOINT).exists():
         raise ValueError(f"the run in {str(folder)!r} has no checkpoint yet")
-    config = replace(config, device=device or config.device)
+    config = _with_a_device_here(replace(config, device=device or config.device))
     racing = Race(config, task=task, progress=progress, resumed=True)
     racing.restore(_read_checkpoint(folder, racing))
     if config.keep_best:
         racing.close()  # its lanes have their best adapters then
     return racing
+
+
+def _with_a_device_here(config: RaceConfig) -> RaceConfig:
+    """Return the set-up of a run for this machine: on another device, if its own is not here, in the same dtype."""
+    try:
+        resolve_device(config.device)
+    except ValueError as error:
+        warnings.warn(f"{error}: the run goes on on {resolve_device().type}", stacklevel=3)
+        return replace(config, device="auto", dtype=config.dtype_on(config.device))
+    return config
 
 
 def _read_setup(folder: Path) -> tuple[RaceConfig, dict[str, str | None]]:

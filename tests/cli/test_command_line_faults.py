@@ -257,6 +257,14 @@ def test_short_memory_is_a_sentence_on_what_to_lower(error, monkeypatch, tmp_pat
     assert not [*tmp_path.iterdir()]
 
 
+def test_an_operation_that_the_device_lacks_is_named_with_what_helps(monkeypatch):
+    broken(monkeypatch, NotImplementedError("The operator 'aten::geqrf' is not implemented for the MPS device"))
+    done = run("spectrum")
+    assert done.returncode == 1
+    helps = "set PYTORCH_ENABLE_MPS_FALLBACK=1 on a Mac, or take device cpu"
+    assert done.stderr == f"error: the device does not compute aten::geqrf: {helps}\n"
+
+
 def test_the_end_of_a_command_does_not_search_all_libraries_for_cycles():
     words = "import atexit, gc, olora_viz.__main__; atexit._run_exitfuncs(); "
     words += "print(gc.get_freeze_count() > len(gc.get_objects()))"
