@@ -71,7 +71,7 @@ def beside_others(bench: Bench) -> Outcome:
 def paused(bench: Bench) -> Outcome:
     """Pause a race in a run folder, and resume it from there."""
     folder = bench.folder / "paused"
-    begun = run.start(bench.config(), folder, cache=bench.cache)
+    begun = run.start(bench.config(), folder, adapters=False, cache=bench.cache)
     try:
         for step in begun:
             if step.step == BREAK_AT:
@@ -116,7 +116,7 @@ def _uninterrupted() -> Generator[None]:
 def race_until_killed(config: RaceConfig, folder: Path, told: Connection) -> None:
     """Race in a run folder up to `BREAK_AT`, say so, and wait for the end; in a process of its own."""
     run.CHECKPOINT_SECONDS = 0.0  # one after each step but the last
-    for step in run.start(config, folder):
+    for step in run.start(config, folder, adapters=False):
         if step.step == BREAK_AT:
             told.send(step.step)
             time.sleep(3600)
@@ -125,7 +125,7 @@ def race_until_killed(config: RaceConfig, folder: Path, told: Connection) -> Non
 def _resumed(bench: Bench, folder: Path) -> Outcome:
     """Resume a run, and compare it with the race that nothing has stopped."""
     before = len(run.read_steps(folder))
-    resumed = run.resume_run(folder, cache=bench.cache)
+    resumed = run.resume_run(folder, adapters=False, cache=bench.cache)
     try:
         repeated = before - resumed.race.done
         for _ in bench.told(resumed):

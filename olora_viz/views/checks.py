@@ -51,8 +51,8 @@ def checked_html(result: Mapping[str, Any] | None) -> Markup:
     when = result["when"].replace("T", ", ").replace("+00:00", " UTC")
     packages = and_([f"{name} {result['versions'][name]}" for name in ("olora_viz", "torch")])
     latest = Markup("<p>{}, with {}: {}. {} checks again.</p>").format(when, packages, ended(result), how)
-    found = Markup("{}<br><b>{}</b>")
+    found = Markup('{}<br><span class="hint">{}</span>')
     lines = [
         (line["name"], STATES[line["holds"]], found.format(line["must"], line["words"])) for line in result["lines"]
     ]
-    return latest + table(("check", "", "what must hold, and what was found"), lines)
+    return latest + table(("check", "", "what was found, and what must hold"), lines)
