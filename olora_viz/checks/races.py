@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def killed(bench: Bench) -> Outcome:
     folder, spawning = bench.folder / "killed", multiprocessing.get_context("spawn")
     here, there = spawning.Pipe(duplex=False)
     victim = spawning.Process(target=race_until_killed, args=(bench.config(), folder, there), daemon=True)
-    with _uninterrupted():
+    with uninterrupted():
         victim.start()
     there.close()
     try:
@@ -101,11 +102,12 @@ def killed(bench: Bench) -> Outcome:
 
 
 @contextmanager
-def _uninterrupted() -> Generator[None]:
+def uninterrupted() -> Generator[None]:
     """Start a process that Ctrl-C in a terminal, which reaches all of them, leaves to this one."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows has none
         yield
         return
+    resource_tracker.ensure_running()  # its start would let them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

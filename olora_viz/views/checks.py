@@ -53,6 +53,6 @@ def checked_html(result: Mapping[str, Any] | None) -> Markup:
     latest = Markup("<p>{}, with {}: {}. {} checks again.</p>").format(when, packages, ended(result), how)
     found = Markup('{}<br><span class="hint">{}</span>')
     lines = [
-        (line["name"], STATES[line["holds"]], found.format(line["must"], line["words"])) for line in result["lines"]
+        (line["name"], STATES[line["holds"]], found.format(line["words"], line["must"])) for line in result["lines"]
     ]
     return latest + table(("check", "", "what was found, and what must hold"), lines)

@@ -3,7 +3,11 @@
 import dataclasses
 import json
 import math
+import multiprocessing
+import os
 import re
+import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -131,6 +135,20 @@ def test_a_process_that_cannot_race_is_no_process_that_was_killed(
     monkeypatch.setattr(races, "race_until_killed", max)
     found = BY_NAME["kill, resume"].find(alone)
     assert (found.holds, found.words) == (False, "the process that was to be killed ended by itself")
+
+
+def test_ctrl_c_in_a_terminal_leaves_the_process_that_is_to_be_killed_to_its_parent() -> None:
+    victim = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), daemon=True)
+    with races.uninterrupted():
+        victim.start()
+    assert victim.pid is not None
+    os.kill(victim.pid, signal.SIGINT)
+    victim.join(1.0)
+    alive = victim.is_alive()
+    victim.kill()
+    victim.join()
+    assert alive
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "it reaches this process as before"
 
 
 def test_a_curvature_that_is_off_falls_short(alone: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
