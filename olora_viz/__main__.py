@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from olora_viz.cli import claims, decide, lists, measure, race, run, serve, start, study
+from olora_viz.cli import check, claims, decide, lists, measure, race, run, serve, start, study
 from olora_viz.cli.console import BAD_INPUT, EXIT_FAILED, INTERRUPTED, out_of_memory, unexpected
 from olora_viz.machine.version import __version__, without
 
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--json", action="store_true", help="JSON only, one object per line")
         return added
 
-    for module in (lists, race, study, decide, claims, start, run, measure):
+    for module in (lists, race, study, decide, claims, start, run, measure, check):
         module.add_verbs(verb)
     serve.add_verbs(verb, _serve, _write_site)
     return parser

@@ -86,12 +86,13 @@ def progress_bar() -> Generator[Progress]:
         yield show
 
 
-def resumable(work: Callable[[Progress], T]) -> T:
+def resumable(work: Callable[[Progress], T], then: str = "; the same command goes on with what is written") -> T:
     """Do work with a progress bar, and return its result; Ctrl-C ends the process, and its workers, at once.
 
     Args:
-        work: goes on from any moment at which it is killed. It runs in a thread, since a factorization would hold an
-            interrupt back.
+        work: goes on from any moment at which it is killed, or leaves nothing. It runs in a thread, since a
+            factorization would hold an interrupt back.
+        then: what is said after "interrupted".
     """
     from olora_viz.machine.process import within
 
@@ -99,7 +100,7 @@ def resumable(work: Callable[[Progress], T]) -> T:
         try:
             return within(threading.TIMEOUT_MAX, lambda: work(progress))
         except KeyboardInterrupt:
-            say("\ninterrupted; the same command goes on with what is written")
+            say(f"\ninterrupted{then}")
             for process in multiprocessing.active_children():
                 process.kill()
             with suppress(TimeoutError):  # what processes share is given back, lest it is called leaked

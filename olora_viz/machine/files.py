@@ -430,6 +430,10 @@ def use_writable_caches() -> None:
         os.environ |= {name: str(folder / name.lower()) for name in names}
 
 
+A_PATH = re.compile(r"'?(?<![\w.:/])/(?:[\w.+@~-]+/)+[\w.+@~-]*'?")
+"""An absolute path in a sentence, with its quotes."""
+
+
 def reason(error: BaseException) -> str:
     """Return the first line of an error's message, at most 200 characters."""
     if isinstance(error, KeyError):  # whose message is the key alone

@@ -106,10 +106,14 @@ def route() -> Route:
             within = f"&class={checked_name(named)}" if named else ""
         except ValueError as error:
             return PlainTextResponse(f"{error}", 400)
-        light, dark = css_variables("light"), css_variables("dark")
-        colors = f":root{{{light}}}@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"
-        style = Markup(colors + HANDOUT_STYLE.read_text("utf-8"))  # noqa: S704
-        body = handout(lambda lesson: f"./{class_link(lesson)}{within}")
-        return HTMLResponse(HANDOUT_SHELL.format(title=TITLE, style=style, body=body))
+        return alone(TITLE, handout(lambda lesson: f"./{class_link(lesson)}{within}"))
 
     return Route("/for-a-class", show)
+
+
+def alone(title: str, body: Markup) -> HTMLResponse:
+    """Return a page of its own beside the application, in its colours and without a script."""
+    light, dark = css_variables("light"), css_variables("dark")
+    colors = f":root{{{light}}}@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"
+    style = Markup(colors + HANDOUT_STYLE.read_text("utf-8"))  # noqa: S704
+    return HTMLResponse(HANDOUT_SHELL.format(title=title, style=style, body=body))

@@ -23,7 +23,7 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.memory import share_arenas
 from olora_viz.races.config import RaceConfig
 from olora_viz.views.race import race_view
-from olora_viz.web import claims, conditioning, decide, handout, learn, spectrum
+from olora_viz.web import about, claims, conditioning, decide, handout, learn, spectrum
 from olora_viz.web.classroom.routes import routes, strip
 from olora_viz.web.guard.events import MOST_EVENTS, share_out_events
 from olora_viz.web.guard.limits import Limits, from_environment
@@ -232,6 +232,7 @@ def launch_options() -> dict[str, Any]:
     Spaces ask for pages that Node renders on the server. In a frame, or under a proxy's path, such a page stays white,
     and Node would answer before this application does.
     """
+    shown = routes(partial(read, from_environment()), PAGES)
     return {
         "ssr_mode": False,
         "theme": gradio_theme(),
@@ -242,7 +243,7 @@ def launch_options() -> dict[str, Any]:
         "max_threads": MOST_EVENTS,  # Gradio's events at once, of which each open page is one
         "show_error": False,
         "_frontend": False,  # no launch that asks for the page itself and gives up after three seconds
-        "app_kwargs": application_options(*routes(partial(read, from_environment()), PAGES), handout.route()),
+        "app_kwargs": application_options(*shown, handout.route(), about.route()),
     }
 
 

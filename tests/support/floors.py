@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 FLOORS = (
     {"web", "notebook", "cli"},  # the three homes
     {"views"},  # numbers become words and HTML
+    {"checks"},  # what must hold on a machine
     {"learn"},  # lessons, glossary, recorded races
     {"background"},  # threads that race, measure and decide
     {"figures"},  # numbers become charts

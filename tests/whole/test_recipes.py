@@ -155,7 +155,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
     insert(written, '    "dropout": (float, "a number"),\n', '    "jitter": (float, "a number"),\n')
     # A verb: its module in the list.
     main = package / "__main__.py"
-    insert(main, "import claims, decide, lists, measure, race, run, serve, ", "size, ")
+    insert(main, "import check, claims, decide, lists, measure, race, run, serve, ", "size, ")
     insert(main, "for module in (lists, race, study, decide, claims, start, run, measure", ", size")
     answer = subprocess.run(
         [sys.executable, "-c", LOOK], cwd=home, env=os.environ | {"PYTHONPATH": str(home)},

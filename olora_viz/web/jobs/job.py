@@ -27,7 +27,7 @@ from olora_viz.background.host import Host
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import ENDED, FAILED, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
-from olora_viz.machine.files import check_tensors, is_disk_full, is_free, read_json_object, reason, write_json
+from olora_viz.machine.files import A_PATH, check_tensors, is_disk_full, is_free, read_json_object, reason, write_json
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.run import CHECKPOINT, copy_run, load_run
@@ -49,9 +49,6 @@ DISK_FULL = (
     "the server's disk is full, although its oldest races have been deleted: try again later, or "
     "with fewer lanes or a smaller rank"
 )
-
-A_PATH = re.compile(r"'?(?<![\w.:/])/(?:[\w.+@~-]+/)+[\w.+@~-]*'?")
-"""An absolute path in a sentence, with its quotes."""
 
 
 def new_key() -> str:

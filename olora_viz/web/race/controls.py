@@ -55,6 +55,7 @@ def help_button() -> gr.HTML:
         'aria-haspopup="dialog" title="Help and keys (?)">?</button>'
         '<dialog id="help" aria-labelledby="help-title"><h2 id="help-title">The playground in a '
         f"minute</h2><p>{WORDS}</p><dl>{rows}</dl>"
+        '<p><a href="./about-this-server" target="_blank">About this server</a></p>'
         '<form method="dialog"><button class="quiet">Close</button></form></dialog>',
         elem_id="help-part",
         script="race/shortcuts.js",
