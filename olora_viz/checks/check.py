@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,11 +138,3 @@ def _array(values: object) -> np.ndarray:
 def apart(one: np.ndarray, other: np.ndarray) -> float:
     """Return the largest relative difference of numbers, NaN if one is not finite."""
     return float((np.abs(one - other) / np.abs(other)).max())
-
-
-def name_of(device: torch.device) -> str:
-    """Return the kind of a device, and the name of a card where torch knows it."""
-    words = [str(device.type).upper()]
-    with suppress(RuntimeError, AttributeError):  # of a device whose module has no names, as the CPU's
-        words.append(torch.get_device_module(device).get_device_name(device))
-    return ", ".join(words)

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from olora_viz.checks.check import Bench, Check, Outcome, name_of
+from olora_viz.checks.check import Bench, Check, Outcome
 from olora_viz.checks.races import RACES
 from olora_viz.checks.speed import SPEED
 from olora_viz.checks.starts import STARTS
+from olora_viz.machine.devices import device_words
 from olora_viz.machine.files import A_PATH, cache_folder, read_json_object, reason, write_json
 from olora_viz.machine.memory import is_out_of_memory
 from olora_viz.machine.process import Progress
@@ -36,9 +37,9 @@ def known(bench: Bench) -> Outcome:
     Y, right = X.to(bench.device), X.double() @ X.double()
     off = float(((Y @ Y).cpu().double() - right).abs().max() / right.abs().max())
     its = versions(*PACKAGES)
-    words = f"{name_of(bench.device)}, {counted(torch.get_num_threads(), 'thread')} on the CPU; "
+    words = f"{device_words(bench.device)}, {counted(torch.get_num_threads(), 'thread')} on the CPU; "
     words += ", ".join(map(" ".join, its.items()))
-    return Outcome(off <= RIGHT, words, {"off": off, "device": name_of(bench.device), "versions": its})
+    return Outcome(off <= RIGHT, words, {"off": off, "device": device_words(bench.device), "versions": its})
 
 
 CHECKS: tuple[Check, ...] = (
@@ -92,7 +93,7 @@ class Checking:
         """Return when and where it was, and what falls short, as plain values."""
         return {
             "when": datetime.now(UTC).isoformat(timespec="minutes"),
-            "device": name_of(self.device),
+            "device": device_words(self.device),
             "versions": versions(*PACKAGES),
             "seconds": round(time.monotonic() - self._began, 1),
             "holds": sum(line["holds"] is True for line in self.lines),

@@ -17,7 +17,7 @@ def add_verbs(verb: Verb) -> None:
 def check(options: argparse.Namespace) -> int:
     """Run the checks, print a line for each, and keep the result for the page; return 1 if one falls short."""
     from olora_viz.checks.run import Checking
-    from olora_viz.machine.memory import resolve_device
+    from olora_viz.machine.devices import resolve_device
     from olora_viz.views.checks import ended, line_rows
 
     checking = Checking(resolve_device(options.device or "auto"))

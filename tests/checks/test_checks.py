@@ -16,10 +16,11 @@ import torch
 
 import olora_viz as ov
 from olora_viz.checks import races, speed, starts
-from olora_viz.checks.check import CPU, RACED, Bench, Check, Outcome, are_same, name_of
+from olora_viz.checks.check import CPU, RACED, Bench, Check, Outcome, are_same
 from olora_viz.checks.run import CHECKS, SUMMARY, Checking, latest
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.peft import ReadBack
+from olora_viz.machine.devices import device_words
 from olora_viz.machine.files import cache_folder
 from olora_viz.races.trainer import Trainer
 
@@ -292,7 +293,7 @@ def test_the_latest_result_is_kept_whole_or_not_at_all_and_names_no_place(
     kept = latest()
     assert kept is not None
     assert kept["lines"] == lines
-    assert kept["device"] == name_of(CPU)
+    assert kept["device"] == device_words(CPU)
     assert kept["falls_short"] == ["bad", "full", "broken"]
     assert not re.search(r"/\w+/", (tmp_path / "check.json").read_text("utf-8"))
     (tmp_path / "check.json").write_text('{"when": 3, "lines": [{"nam')
