@@ -273,8 +273,9 @@ def test_a_refusal_pauses_the_race_with_a_sentence_and_it_goes_on_when_it_may(
     for error, sentence in REFUSALS:
         lender.refuses = error
         jobs.resume(job)
-        wait_until(lambda sentence=sentence: sentence in job.refused and job.state == "paused")
+        until(job, "paused")
         assert (job.steps, job.note) == (whole[:3], "no GPU now")
+        assert sentence in job.refused
         assert "<" not in job.refused
     lender.refuses = None
     jobs.resume(job)
