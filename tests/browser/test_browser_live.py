@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from support.needs import NEEDS_JAX
+from support.nightly import at_night
 from support.shared import FLAGS
 
 import olora_viz as ov
@@ -73,7 +74,7 @@ def server(folder: Path) -> Iterator[str]:
         serving.shutdown()
 
 
-@pytest.fixture(params=["file", "http"])
+@pytest.fixture
 def address(request: pytest.FixtureRequest, folder: Path, server: str) -> str:
     return (folder / "index.html").as_uri() if request.param == "file" else f"{server}/index.html"
 
@@ -83,6 +84,7 @@ def ours() -> list[Any]:
     return list(ov.race(ov.RaceConfig(lanes=LANES, steps=STEPS)))
 
 
+@pytest.mark.parametrize("address", ["file", *at_night("http")], indirect=True)
 def test_three_lanes_race_in_a_page_as_in_python(browser: Browser, address: str, ours: list[Any]) -> None:
     page = browser.new_page()
     requested, errors = [], []
@@ -136,6 +138,7 @@ def test_a_gpu_trains_as_webassembly_does(program: str, folder: Path, server: st
 
 
 @pytest.mark.skipif(not os.environ.get("CI") and not FIREFOX, reason="needs firefox-esr")
+@pytest.mark.parametrize("address", ["http", *at_night("file")], indirect=True)
 def test_firefox_trains_the_same(address: str, server: str, ours: list[Any], tmp_path: Path) -> None:
     assert FIREFOX
     page = f"{address}?tell={server}/told"

@@ -156,7 +156,7 @@ def test_a_log_names_what_is_evaluated_from_time_to_time_and_how_far_it_is(monke
     monkeypatch.setattr(console, "IN_LOG", 0.0)
     monkeypatch.setattr(progress, "LONG_AFTER", 0.0)
     monkeypatch.setattr(progress, "REPORT_EVERY", 0.0)
-    lanes = ("--lane", "lora:r=2", "--lane", "olora_unsubtracted:r=2", "--lane", "olora:lr=fair")
+    lanes = ("--lane", "lora:r=2", "--lane", "olora_unsubtracted:r=2", "--lane", "olora:r=2")
     done = run(*RACE, *lanes, "--eval-size", "40", "--test-size", "6")
     assert done.returncode == 0, done.stderr
     before, after = done.stderr.split("training examples")

@@ -9,6 +9,8 @@ from reliability.victims import Say, apart
 from support.tiny import tiny, tiny_tokenizer
 from support.verbs import RACE, run
 
+from olora_viz.web.site import pages, write
+
 STUDY = (
     "study --task addition --lr 1e-3 --seeds 1 --steps 1 --batch-size 4 --eval-size 4 --test-size 4 --r 2 --threads 1"
 ).split()
@@ -35,7 +37,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_what_could_not_be_written_is_named(verb: str, folders: dict[str, str], tmp_path: Path) -> None:
+def test_what_could_not_be_written_is_named(
+    verb: str, folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A site's pages are drawn before the first file is written, and take most of a minute.
+    monkeypatch.setattr(write, "GALLERY", {})
+    monkeypatch.setattr(pages, "spectrum_pages", lambda *_: [])
     for number, limit in enumerate(LIMITS.get(verb, (0,))):
         out = tmp_path / f"out{number}"
         arguments = [each.format(out=out, **folders) for each in VERBS[verb]]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.in_print import check_print, words_in
+from support.nightly import at_night
 from support.simulated_studies import METHODS, World
 
 import olora_viz as ov
@@ -34,9 +35,14 @@ def studies() -> dict[str, Verdicts]:
     return {"several": several, "many": many, "two": study(*METHODS[:3]), "one": study(*METHODS[:2], r=(2, 16))}
 
 
-@both
 @pytest.mark.parametrize("what", OF_STUDY)
-@pytest.mark.parametrize("name", ["several", "many", "two", "one"])
+@pytest.mark.parametrize(
+    ("name", "style"),
+    [
+        *(("many", style) for style in WIDTHS), ("several", "paper"), ("two", "wide"), ("one", "paper"),
+        *at_night(("several", "wide"), ("two", "paper"), ("one", "wide")),
+    ],
+)  # fmt: skip
 def test_a_figure_of_a_study(studies: dict[str, Verdicts], name: str, what: str, style: str) -> None:
     canvas, caption = ov.figure_style(style).drawn(ov.plot_study(studies[name], what=what))
     check_print(canvas)

@@ -94,7 +94,7 @@ def test_it_is_said_on_the_command_line_and_in_the_summary(tmp_path, capsys):
     assert summary.pop("verdict") is None  # of one lane; it is not kept
     assert runs.read_summary(tmp_path / "run") == summary
     for verb in ("gradients", "curvature"):
-        assert main([verb, "--lane", "lora:r=2", "--json"]) == 0
+        assert main([verb, "--lane", "lora:r=2", "--batch-size", "2", "--json"]) == 0
         assert summary["adapted"] in capsys.readouterr().err.splitlines()
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from peft.optimizers import create_loraplus_optimizer
+from support.nightly import at_night
 from support.pefts import logits, peft_model
 from support.races import raced, small
 from support.tiny import tiny
@@ -77,9 +78,14 @@ def trains_alike(theirs, lane: Lane, steps, tolerance: float) -> None:
         assert math.isclose(step.grad_norm[k], norm.item(), rel_tol=tolerance)
 
 
-@pytest.mark.parametrize("lane", TRAINED.values(), ids=TRAINED)
-def test_ten_steps_of_a_lane_are_ten_steps_of_peft(lane):
+DAILY = [*(key for key in TRAINED if key.endswith("-default")), "olora-all-settings"]
+"""Every start, and the other settings on one of them."""
+
+
+@pytest.mark.parametrize("key", [*DAILY, *at_night(*(key for key in TRAINED if key not in DAILY))])
+def test_ten_steps_of_a_lane_are_ten_steps_of_peft(key):
     """In float64, from the same start: PEFT trains s B A on the textbook's W - s B⁰A⁰."""
+    lane = TRAINED[key]
     k = LANES.index(lane)
     running, steps = ten_steps()
     model, _ = load_model("glassllm", dtype=torch.float64)

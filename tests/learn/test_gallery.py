@@ -8,6 +8,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from support.nightly import at_night
 
 from olora_viz.background.record import RaceRecord
 from olora_viz.lanes.generation import Answer
@@ -196,7 +197,11 @@ def test_a_recording_is_told_and_shown_like_a_race(name):
     assert shown.news["spectra"] == sum(step.update_spectra is not None for step in its.steps)
 
 
-@pytest.mark.parametrize("name", [n for n, r in RECORDINGS.items() if r.config.model == "glassllm"])
+LARGEST = "fair-rates"
+AGAIN = [name for name, its in RECORDINGS.items() if its.config.model == "glassllm" and name != LARGEST]
+
+
+@pytest.mark.parametrize("name", [*AGAIN, *at_night(LARGEST)])
 def test_the_first_steps_come_out_the_same_when_raced_again(name):
     its = load_recording(name)
     plain = dataclasses.replace(its.config, spectra_every=0, curvature_every=0, gradients_every=0, eval_every=0)

@@ -284,28 +284,28 @@ def test_a_button_exports_the_leader_and_nothing_that_exists_is_overwritten(tmp_
     assert ", from step 1, is in" in shown(panel, "export.said")
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"model": "glasllm"}, "did you mean &#39;glassllm&#39;"),
-        ({"task": "adition"}, "did you mean &#39;addition&#39;"),
-        ({"lanes": [OLORA | {"init": "olra"}]}, "unknown initialization &#39;olra&#39;"),
-        ({"lanes": [OLORA | {"r": "999"}]}, "rank 999 exceeds"),
-        ({"lanes": []}, "a race takes 1 to 64 lanes, not 0"),
-        ({"steps": "0"}, "steps must be a whole number from 1"),
-    ],
-)
-def test_what_is_typed_wrong_gets_a_sentence_in_the_panel(change, sentence: str, capfd) -> None:
+WRONG = [
+    ({"model": "glasllm"}, "did you mean &#39;glassllm&#39;"),
+    ({"task": "adition"}, "did you mean &#39;addition&#39;"),
+    ({"lanes": [OLORA | {"init": "olra"}]}, "unknown initialization &#39;olra&#39;"),
+    ({"lanes": [OLORA | {"r": "999"}]}, "rank 999 exceeds"),
+    ({"lanes": []}, "a race takes 1 to 64 lanes, not 0"),
+    ({"steps": "0"}, "steps must be a whole number from 1"),
+]
+
+
+def test_what_is_typed_wrong_gets_a_sentence_in_the_panel(capfd) -> None:
     panel = RacePanel(CONFIG)
-    for name, value in change.items():
-        choose(panel, name, value)
-    press(panel, "race")
-    wait_until(lambda: panel.state not in ("loading", "racing"))
-    wait_until(lambda: sentence in text(panel))
-    assert 'class="status failed"' not in text(panel)
-    wait_until(lambda: not shown(panel, "race")["disabled"])
-    assert "Traceback" not in "".join(capfd.readouterr())
     right = {"model": CONFIG.model, "task": CONFIG.task, "lanes": [OLORA], "steps": "2"}
+    for change, sentence in WRONG:
+        for name, value in (right | change).items():
+            choose(panel, name, value)
+        press(panel, "race")
+        wait_until(lambda: panel.state not in ("loading", "racing"))
+        wait_until(lambda sentence=sentence: sentence in text(panel))
+        assert 'class="status failed"' not in text(panel)
+        wait_until(lambda: not shown(panel, "race")["disabled"])
+        assert "Traceback" not in "".join(capfd.readouterr())
     for name, value in right.items():
         choose(panel, name, value)
     press(panel, "race")

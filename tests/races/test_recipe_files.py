@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from support.chats import PLAIN
+from support.nightly import at_night
 from support.races import small
 from support.tiny import tiny_folder
 from transformers import AutoModelForCausalLM, Seq2SeqTrainingArguments, TrainingArguments
@@ -52,14 +53,16 @@ def lane_race(lane: Lane, **changes: Any) -> RaceConfig:
     return small((lane,), device="cpu", dtype="float32", **changes)
 
 
-SPECS = [
-    "lora:lr=3e-3", "olora:lr=3e-3,alpha=2r,clip=0.5", "pissa:lr=1e-3,weight_decay=0.1", "milora:lr=1e-3",
-    "lora:lr=3e-3,targets=q_proj+layers.[01].*,rslora=1,schedule=cosine,warmup=3", "eva:lr=1e-3",
-    "olora_unsubtracted:lr=1e-3,alpha=4", "pissa:lr=1e-3,rslora=1",
+DAILY = [
+    "olora:lr=3e-3,alpha=2r,clip=0.5", "pissa:lr=1e-3,weight_decay=0.1", "eva:lr=1e-3",
+    "lora:lr=3e-3,targets=q_proj+layers.[01].*,rslora=1,schedule=cosine,warmup=3",
+    "olora_unsubtracted:lr=1e-3,alpha=4",
 ]  # fmt: skip
+"""Lanes that together have every kind of start and every setting."""
+SPECS = ["lora:lr=3e-3", "milora:lr=1e-3", "pissa:lr=1e-3,rslora=1", *DAILY]
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", [*DAILY, *at_night(*SPECS[:3])])
 def test_peft_s_script_has_the_losses_of_the_race_over_twenty_steps_and_its_adapter(
     spec, tmp_path, capsys, monkeypatch
 ) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from support.nightly import at_night
 from support.races import steps_of
 from support.run_folders import CONFIG, stopped
 from support.verbs import forked, victim
@@ -182,7 +183,7 @@ def measured(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("evaluation_number", "made"), [(1, 3), (3, 11), (4, 11), (5, 11)])
+@pytest.mark.parametrize(("evaluation_number", "made"), [(1, 3), (4, 11), *at_night((3, 11), (5, 11))])
 def test_a_run_that_is_stopped_in_an_evaluation_says_so_and_goes_on_to_the_same_end(
     evaluation_number, made, measured, monkeypatch, tmp_path
 ):

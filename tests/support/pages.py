@@ -15,10 +15,11 @@ README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 
+FEW = "--batch-size 4 --eval-size 20 --test-size 20"
 LESS = {
     "curvature": "--batch-size 2 --batches 2",
     "claims": "--only subset convergence",
-    "study": "--batch-size 4 --eval-size 20 --test-size 20 --threads 1",
+    "study": f"{FEW} --threads 1",
     "decide": "one-thread.toml --steps 2 --batch-size 2 --init olora --lr 1e-3/3e-3 --seeds 1 --search none",
 }
 """Options by which a verb computes less."""
@@ -26,9 +27,11 @@ LESS = {
 SHORTER = (
     (r"(steps|every)([ =]\d+)0\b", r"\1\2"),
     (r"--seeds (5|6|10)\b", lambda seeds: f"--seeds {math.ceil(int(seeds[1]) / 5)}"),
+    (r"\bseeds=[23]\b", "seeds=1"),
     (r"rows=50/200\b", "rows=50"),
     (r"\bov\.Study\((?=\w|\s)", "ov.Study(threads=1, "),
-    (r"\brace=ov\.RaceConfig\((?=\w)", "race=ov.RaceConfig(batch_size=4, eval_size=20, test_size=20, "),
+    (r"\bov\.RaceConfig\((?=\w|\s)", "ov.RaceConfig(batch_size=4, eval_size=20, test_size=20, "),
+    (r"olora_viz race (?=--(?!resume))", f"olora_viz race {FEW} "),
     (r"smollm2-135m", "glassllm"),
     (r"layers\.15\.", "layers.1."),
     (r"olora_viz (\w+)", lambda verb: f"{verb[0]} {LESS.get(verb[1], '')}"),

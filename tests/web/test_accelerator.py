@@ -246,37 +246,37 @@ def test_a_race_in_many_slices_is_bitwise_the_race_and_each_asks_for_a_slice(
     assert max(lender.declared) <= MOST_SECONDS
 
 
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (QUOTA, "12 s are left of your time for today, and the race asks for 30 s at once; "
-         "there is more in 1 day, 5:07:09"),
-        (gr.Error("You have exceeded your GPU quota (60s left vs. 90s requested). Try again in "
-                  "0:12:00", title="ZeroGPU quota exceeded"),
-         "60 s are left of your time for today, and the race asks for 90 s at once; "
-         "there is more in 0:12:00"),
-        (gr.Error("Space app has reached its GPU limit. Try re-running outside of examples if it "
-                  "happened after clicking one", title="ZeroGPU quota exceeded"), "is used up"),
-        (gr.Error("The requested GPU duration (300s) is larger than the maximum allowed",
-                  title="ZeroGPU illegal duration"), "a step of this race takes longer"),
-        (gr.Error("No GPU was available after 60s. <a>Subscribe to Pro</a>",
-                  title="ZeroGPU queue timeout"), "none was free within a minute"),
-        (gr.Error("No GPU was available", title="ZeroGPU client error"), "none is free now"),
-        (gr.Error("Expired ZeroGPU proxy token", title="ZeroGPU client error"), "reload it"),
-        (RuntimeError("ZeroGPU API /schedule error: 500 (Internal Server Error)"), "/schedule"),
-    ],
-)  # fmt: skip
+REFUSALS = [
+    (QUOTA, "12 s are left of your time for today, and the race asks for 30 s at once; "
+     "there is more in 1 day, 5:07:09"),
+    (gr.Error("You have exceeded your GPU quota (60s left vs. 90s requested). Try again in "
+              "0:12:00", title="ZeroGPU quota exceeded"),
+     "60 s are left of your time for today, and the race asks for 90 s at once; "
+     "there is more in 0:12:00"),
+    (gr.Error("Space app has reached its GPU limit. Try re-running outside of examples if it "
+              "happened after clicking one", title="ZeroGPU quota exceeded"), "is used up"),
+    (gr.Error("The requested GPU duration (300s) is larger than the maximum allowed",
+              title="ZeroGPU illegal duration"), "a step of this race takes longer"),
+    (gr.Error("No GPU was available after 60s. <a>Subscribe to Pro</a>",
+              title="ZeroGPU queue timeout"), "none was free within a minute"),
+    (gr.Error("No GPU was available", title="ZeroGPU client error"), "none is free now"),
+    (gr.Error("Expired ZeroGPU proxy token", title="ZeroGPU client error"), "reload it"),
+    (RuntimeError("ZeroGPU API /schedule error: 500 (Internal Server Error)"), "/schedule"),
+]  # fmt: skip
+
+
 def test_a_refusal_pauses_the_race_with_a_sentence_and_it_goes_on_when_it_may(
-    jobs: Jobs, lender: Lender, whole: list[Step], error: Exception, sentence: str
+    jobs: Jobs, lender: Lender, whole: list[Step]
 ) -> None:
     job = jobs.start(CONFIG, goal=3)
     until(job, "paused")
-    lender.refuses = error
-    jobs.resume(job)
-    until(job, "paused")
-    assert (job.steps, job.note) == (whole[:3], "no GPU now")
-    assert sentence in job.refused
-    assert "<" not in job.refused
+    for error, sentence in REFUSALS:
+        lender.refuses = error
+        jobs.resume(job)
+        until(job, "paused")
+        assert (job.steps, job.note) == (whole[:3], "no GPU now")
+        assert sentence in job.refused
+        assert "<" not in job.refused
     lender.refuses = None
     jobs.resume(job)
     assert job.wait(60)

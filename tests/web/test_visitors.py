@@ -8,11 +8,11 @@ from support.served import Server, Visitor, inherited, serve
 
 from olora_viz.web.guard.limits import Limits
 
-VISITORS, FIT = 8, 20
+VISITORS, FIT = 6, 20
 """Visitors who race at once here, and how many must fit; a campaign of `reliability` has them all.
 """
 MOST_MIB = 150
-"""What the server may hold more after their races than after the first four, in MiB: less than
+"""What the server may hold more after their races than after the first two, in MiB: less than
 the Python objects of two loaded models would take, were they kept for each."""
 
 LANES = [{"init": "olora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
@@ -20,7 +20,7 @@ LANES = [{"init": "olora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    environment = inherited() | {"OLORA_VIZ_MODELS": "glassllm", "OLORA_VIZ_KEEP_RACES": "6"}
+    environment = inherited() | {"OLORA_VIZ_MODELS": "glassllm", "OLORA_VIZ_KEEP_RACES": "4"}
     with serve(tmp_path_factory.mktemp("visited"), environment) as running:
         yield running
         assert running.process.poll() is None
@@ -34,8 +34,8 @@ def visit(server: Server, number: int) -> tuple[Visitor, str, dict]:
 
 
 def test_visitors_at_once_all_finish_and_nobody_sees_another_s_race(server: Server) -> None:
-    first = [visit(server, 100 + k)[2] for k in range(4)]
-    assert [run["summary"]["state"] for run in first] == ["finished"] * 4
+    first = [visit(server, 100 + k)[2] for k in range(2)]
+    assert [run["summary"]["state"] for run in first] == ["finished"] * 2
     before = server.resident_mib
     with ThreadPoolExecutor(VISITORS) as pool:
         visits = list(pool.map(lambda k: visit(server, k), range(VISITORS)))
@@ -48,7 +48,7 @@ def test_visitors_at_once_all_finish_and_nobody_sees_another_s_race(server: Serv
     visit(server, 99)  # what has ended is forgotten when the next one comes
     assert server.resident_mib - before < MOST_MIB
     kept = [path for path in server.runs.iterdir() if path.is_dir()]
-    assert len(kept) <= 6 + 1
+    assert len(kept) <= 4 + 1
 
 
 def test_one_who_does_not_know_a_race_s_id_can_neither_see_nor_stop_it(server: Server) -> None:
@@ -76,7 +76,7 @@ def test_many_races_of_one_client_evict_no_race_of_another(server: Server) -> No
     job = owner.race(steps=1, lanes=LANES)
     run = owner.finished(job)
     client = elsewhere(server, "client", "203.0.113.2")
-    for number in range(8):
+    for number in range(6):
         client.visit = f"client {number}"
         client.finished(client.race(steps=1, lanes=LANES))
     assert owner.finished(job)["steps"] == run["steps"]
