@@ -50,6 +50,9 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+collect_ignore = ["support/pretended.py", "whole/accelerated.py"]
+"""What `test_accelerators` imports in a process of its own: torch cannot take back that it has another device."""
+
 CHAINS = (
     (
         "test_browser_embedding", "test_browser_restart", "test_browser_setup", "test_fuzz",
