@@ -37,7 +37,8 @@ def known(bench: Bench) -> Outcome:
     Y, right = X.to(bench.device), X.double() @ X.double()
     off = float(((Y @ Y).cpu().double() - right).abs().max() / right.abs().max())
     its = versions(*PACKAGES)
-    words = f"{device_words(bench.device)}, {counted(torch.get_num_threads(), 'thread')} on the CPU; "
+    threads = counted(torch.get_num_threads(), "thread")
+    words = f"{device_words(bench.device)}, {threads if bench.on_cpu else f'beside a CPU with {threads}'}; "
     words += ", ".join(map(" ".join, its.items()))
     return Outcome(off <= RIGHT, words, {"off": off, "device": device_words(bench.device), "versions": its})
 

@@ -79,7 +79,7 @@ def check_device(name: str) -> None:
     ValueError: unknown device 'gpu': it is auto, cpu, or an accelerator of torch, such as cuda, cuda:1, mps, xpu
     """
     try:
-        known = name in ("auto", "cpu") or torch.device(name).type not in ("cpu", "meta")
+        known = isinstance(name, str) and (name in ("auto", "cpu") or torch.device(name).type not in ("cpu", "meta"))
     except RuntimeError:
         known = False
     if not known:

@@ -127,8 +127,8 @@ def pass_limit(device: torch.device, env: Mapping[str, str] = os.environ) -> int
             raise ValueError(f"{LIMIT} must be a whole number of at least 1, not {text!r}")
         return int(text) * 2**20
     if device.type != "cpu":
-        free = free_and_total(device)
-        return free and int(PASS_SHARE * free[1])
+        known = free_and_total(device)
+        return known and int(PASS_SHARE * known[1])
     total, most = _of_system("MemTotal"), _number("/sys/fs/cgroup/memory.max")
     known = [size for size in (total, most) if size is not None]
     return int(PASS_SHARE * min(known)) if known else None

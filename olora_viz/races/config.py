@@ -206,7 +206,7 @@ class RaceConfig:
         for name, allowed in (("dtype", ("auto", *DTYPES)), ("batches", ORDERS_OF_BATCHES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
-        check_device(str(self.device))
+        check_device(self.device)
         for name in ("keep_best", "truncate", "chat"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.verbs import objects, run
+from support.waiting import PATIENCE
 
 from olora_viz.checks import run as checks
 from olora_viz.checks.check import Check, Outcome
@@ -86,61 +87,60 @@ def test_a_result_that_cannot_be_kept_is_printed_all_the_same(tmp_path: Path, mo
 
 
 BLOCKED = """
-import sys, time
+import multiprocessing, sys, time
 from olora_viz.checks import run
 from olora_viz.checks.check import Check, Outcome
 from olora_viz.__main__ import main
 
 def forever(bench):
-    (bench.folder / "half").write_text("half")
-    print("blocked", bench.folder, flush=True, file=sys.stderr)
+    {begin}
+    print("blocked", what, flush=True, file=sys.stderr)
     while True:
         sum(range(10**6))
 
 good = Check("good", "it is", lambda bench: Outcome(True, "it is"))
 run.CHECKS = (good, Check("long", "it ends", forever))
-sys.exit(main(["check", "--json"]))
+if __name__ == "__main__":
+    sys.exit(main(["check", "--json"]))
+"""
+"""A run of checks, the second of which begins something and does not end."""
+
+HALF_A_FILE = 'what = (bench.folder / "half").write_text("half")'
+A_PROCESS = """
+    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), daemon=True)
+    process.start()
+    what = process.pid
 """
 
 
-def test_ctrl_c_ends_it_in_the_middle_of_a_check_with_whole_lines_and_no_result(cache: Path) -> None:
+def interrupted(begin: str, folder: Path) -> tuple[str, subprocess.CompletedProcess[str]]:
+    """Interrupt a run of `BLOCKED` in its second check; return what this had begun, and how the run ended."""
+    script = folder / "blocked.py"
+    script.write_text(BLOCKED.format(begin=begin), "utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-c", BLOCKED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         # Where tests run in the background, their children would ignore the interrupt.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     with process:
         assert process.stderr is not None
-        while "blocked" not in (said := process.stderr.readline()):
-            assert said
+        while not (line := process.stderr.readline()).startswith("blocked"):
+            assert line
         process.send_signal(signal.SIGINT)
-        out, rest = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert rest.splitlines()[-1] == "interrupted"
-    assert "Traceback" not in rest
-    assert [line["name"] for line in objects(out)] == ["good"]
+        out, rest = process.communicate(timeout=PATIENCE)
+    return line.split()[1], subprocess.CompletedProcess(process.args, process.returncode, out, rest)
+
+
+def test_ctrl_c_ends_it_in_the_middle_of_a_check_with_whole_lines_and_no_result(cache: Path, tmp_path: Path) -> None:
+    _, done = interrupted(HALF_A_FILE, tmp_path)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in done.stderr
+    assert [line["name"] for line in objects(done.stdout)] == ["good"]
     assert not list(cache.glob("*"))
 
 
-def test_a_process_that_is_to_be_killed_does_not_outlive_an_interrupted_check(tmp_path: Path) -> None:
-    code = BLOCKED.replace('(bench.folder / "half").write_text("half")', "").replace(
-        'print("blocked", bench.folder, flush=True, file=sys.stderr)',
-        "import multiprocessing; its = multiprocessing.get_context('spawn').Process(target=time.sleep, args=(600,), "
-        "daemon=True); its.start(); print('blocked', its.pid, flush=True, file=sys.stderr)",
-    )
-    script = tmp_path / "blocked.py"
-    body = code.replace("sys.exit(main", "if __name__ == '__main__': sys.exit(main")
-    script.write_text(body, "utf-8")
-    process = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    with process:
-        assert process.stderr is not None
-        while "blocked" not in (said := process.stderr.readline()):
-            assert said
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    pid = int(said.split()[1])
-    stat = Path(f"/proc/{pid}/stat")
+def test_a_process_that_is_to_be_killed_does_not_outlive_an_interrupted_check(cache: Path, tmp_path: Path) -> None:
+    pid, _ = interrupted(A_PROCESS, tmp_path)
+    stat = Path(f"/proc/{int(pid)}/stat")
     assert not stat.exists() or stat.read_text("utf-8").rpartition(")")[2].split()[0] == "Z"

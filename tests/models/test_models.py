@@ -15,6 +15,7 @@ from support.tiny import FAMILIES, tiny, tokens
 from olora_viz.machine.devices import accelerator, devices, resolve_device, resolve_dtype
 from olora_viz.models import MODELS, load_model
 from olora_viz.models.offline import LANGUAGES
+from olora_viz.races.config import RaceConfig
 
 
 @pytest.fixture(scope="module", params=LANGUAGES)
@@ -179,6 +180,9 @@ def test_unknown_devices_and_dtypes_are_refused():
     for name in ("gpu", "cpu:1", "meta", "cuda:", "cuda:-1", "cuda:x", ""):
         with pytest.raises(ValueError, match=rf"unknown device '{name}': it is auto, cpu"):
             resolve_device(name)
+    for device in (None, torch.device("cpu")):
+        with pytest.raises(ValueError, match="unknown device "):
+            RaceConfig(device=device)
     with pytest.raises(ValueError, match=r"unknown dtype 'bfloat'; did you mean 'bfloat16'"):
         resolve_dtype("bfloat", "cpu")
 
