@@ -8,7 +8,7 @@
 ``dir(ov)`` lists what people write, in these groups:
 
 - a race: Lane, parse_lanes, RECIPES, RaceConfig, race, watch, load_run, resume_run, verdict, compare_setups,
-  steps_frame
+  steps_frame; on several tasks with a merge in between: chain, resume_chain
 - a study: Study, run_study, verdicts, decide, compare, who_leads, Scores, rate_curves, describe_rates,
   describe_reach, steps_to_reach
 - adapters, also in a training loop of your own: attach, start_peft, target_layers, training_batches, write_peft,

@@ -82,6 +82,9 @@ from .measures.update_spectra import UpdateSpectra as UpdateSpectra
 from .measures.update_spectra import update_spectra as update_spectra
 from .models import MODELS as MODELS
 from .models import load_model as load_model
+from .races.chain import Chain as Chain
+from .races.chain import chain as chain
+from .races.chain import resume_chain as resume_chain
 from .races.config import RaceConfig as RaceConfig
 from .races.data import training_batches as training_batches
 from .races.fair_rate import FairRate as FairRate

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import (
@@ -58,25 +59,31 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     target = "suffix of layer names to adapt, or attention, mlp or all; experts.down_proj adapts every expert's matrix"
     parser.add_argument("--target", action="append", metavar="NAME", dest="targets", help=target)
     parser.add_argument("--run", type=new_path, metavar="DIR", dest="folder", help="save the run in this folder")
+    chained = "train on several tasks A,B,… one after the other, and merge each lane into its own base in between"
+    parser.add_argument("--chain", action="store_true", default=None, help=chained)
     add_shared(parser, "--track", "--png")
 
 
 def run_race(options: argparse.Namespace) -> int:
     """Race, in a run folder or without one: a line for each step, and a summary."""
+    from olora_viz.cli.chain import run_chain
     from olora_viz.initializers import RankError
     from olora_viz.lanes.layers import no_gradient
     from olora_viz.machine.memory import keep_freed
     from olora_viz.races import run as runs
+    from olora_viz.races.chain import is_chain
     from olora_viz.races.step import STOPPED
     from olora_viz.studies.contest import LOSS
     from olora_viz.studies.sentences import batches_vary, caveat
     from olora_viz.studies.verdict_line import verdict
 
     keep_freed()
+    if options.chain or (options.resume is not None and is_chain(options.resume)):
+        return run_chain(options, Shown(), _follow)
     folder = options.resume or options.folder
     tracker = tracker_of(options.track, folder)
     try:
-        race, steps = _begin(options, shown := _Progress())
+        race, steps = _begin(options, shown := Shown())
     except RankError as error:
         raise ValueError(f"{error}; use a lower rank, or name other layers with --target") from None
     data = race.data
@@ -129,16 +136,17 @@ def _draw(path: Path, race: Race, folder: Path | None) -> None:
     save_charts(path, [*race_figures(raced, ("accuracy", "loss", "gradient")), *figures])
 
 
-class _Progress:
+class Shown:
     """The progress of a race, shown on the bar of loading and later beside its steps."""
 
     by: Progress
 
     def __call__(self, part: float, words: str) -> None:
+        """Report progress."""
         self.by(part, words)
 
 
-def _begin(options: argparse.Namespace, shown: _Progress) -> tuple[Race, Race | Generator[Step, None, None]]:
+def _begin(options: argparse.Namespace, shown: Shown) -> tuple[Race, Race | Generator[Step, None, None]]:
     """Return a race and its remaining steps."""
     from olora_viz.races import run as runs
     from olora_viz.races.race import race
@@ -160,11 +168,22 @@ def _begin(options: argparse.Namespace, shown: _Progress) -> tuple[Race, Race | 
     return alone, alone
 
 
-def _follow(steps: Iterator[Step], race: Race, shown: _Progress, as_json: bool, tracked: RaceTracker | None) -> None:
-    """Report every step as it comes; close the race, however its steps end."""
+def _follow(
+    steps: Iterator[Step],
+    race: Race,
+    shown: Shown,
+    as_json: bool,
+    tracked: RaceTracker | None = None,
+    beside: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Report every step as it comes; close the race, however its steps end.
+
+    Args:
+        beside: further values of each line of JSON.
+    """
     from tqdm import tqdm
 
-    labels, total, beside = race.lanes.labels, race.config.steps, ""
+    labels, total, held_out = race.lanes.labels, race.config.steps, ""
     bar = tqdm(total=total, initial=race.done, unit="step", file=sys.stderr, mininterval=0.2)
     pace = SignPace()
 
@@ -176,19 +195,19 @@ def _follow(steps: Iterator[Step], race: Race, shown: _Progress, as_json: bool, 
         try:
             for step in steps:
                 if as_json:
-                    print_json(step.to_json(labels))
+                    print_json({**step.to_json(labels), **beside})
                 if tracked:
                     tracked.report(step)
                 if step.eval_loss is not None:
-                    beside = held_out_range(step.eval_loss.tolist())
-                bar.set_postfix_str(beside, refresh=False)
+                    held_out = held_out_range(step.eval_loss.tolist())
+                bar.set_postfix_str(held_out, refresh=False)
                 bar.update(step.step - bar.n)
             if tracked:
                 tracked.report_results(race.done, race.summary())
         finally:
             if tracked:
                 tracked.close()
-            bar.set_postfix_str(beside, refresh=False)
+            bar.set_postfix_str(held_out, refresh=False)
 
 
 def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:

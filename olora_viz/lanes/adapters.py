@@ -20,6 +20,7 @@ from olora_viz.lanes.lane import Lane, labels, lanes_table
 from olora_viz.lanes.layers import named_layers, weight_of
 from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.passes import Passes
+from olora_viz.lanes.past import Past
 from olora_viz.lanes.plan import (
     AdapterPlan,
     StartCache,
@@ -45,7 +46,8 @@ class Lanes:
             zeros, which get zero gradient and stay zero; a lane has rank 0 in a layer that it leaves out.
         plan: the layers and lanes that take part.
         start: (K, P), the A⁰ and B⁰ of which s B⁰A⁰ is subtracted: theta at step 0, or zero for lanes whose
-            initialization does not keep the model's function.
+            initialization does not keep the model's function. Of full fine-tuning the update of the past.
+        past: what earlier races merged into the lanes' bases; None if all of them start from W.
         frozen: (K, P), mask of the entries of theta that are not trained: the B of lanes whose initialization freezes
             it. None if there is no such lane.
         after_detach: called by `detach`, to undo other changes to the model.
@@ -65,16 +67,18 @@ class Lanes:
         True
     """
 
-    def __init__(self, plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None) -> None:
-        self.plan, self.model = plan, plan.model
+    def __init__(
+        self, plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None, past: Past | None = None
+    ) -> None:
+        self.plan, self.model, self.past = plan, plan.model, past
         self.lanes, self.labels, self.rank = plan.lanes, labels(plan.lanes), plan.rank
         self._layout = plan.layout
-        self.start = start_matrix(plan, start_of, progress)
+        self.start = start_matrix(plan, start_of, progress, past)
         self.theta = self.start.clone().requires_grad_()
         self.start[plan.unsubtracted] = 0.0
         self.scale = self.start.new_tensor([lane.scale for lane in self.lanes])
         self.frozen = frozen_mask(plan, self.theta)
-        self._passes = Passes(plan, self.theta, self.start, self.frozen)
+        self._passes = Passes(plan, self.theta, self.start, self.frozen, past)
         self.after_detach: Callable[[], None] = lambda: None
         self._handed_on: RemovableHandle | None = None
         self._trainable = [p for p in self.model.parameters() if p.requires_grad]
@@ -227,22 +231,48 @@ class Lanes:
 
     @torch.no_grad()
     def delta(self, layer: str, k: int | str) -> Float[Tensor, "out in"]:
-        """Return the update ΔW = s (B A − B⁰ A⁰) of one layer and lane, (out, in)."""
+        """Return the update ΔW = s (B A − B⁰ A⁰) of one layer and lane, (out, in), without that of its past."""
         k = self.number(k)
         now, start = self.factors(layer, k), self.start_factors(layer, k)
         if k in self.plan.dense:
-            return now.A
+            return now.A - start.A
         return self.scale[k] * ((now.B - start.B) @ now.A + start.B @ (now.A - start.A))
 
     @torch.no_grad()
+    def merged_factors(self, layer: str, k: int | str) -> Start:
+        """Return A and B whose product is all that lane k adds to W in one layer: its past's update and its own.
+
+        The scaling is in B. Of a dense lane A is that sum and B the identity.
+        """
+        k = self.number(k)
+        now, start = self.factors(layer, k), self.start_factors(layer, k)
+        if k in self.plan.dense:
+            return now
+        s = self.scale[k]
+        if self.plan.starts[k].zero_product or k in self.plan.unsubtracted:
+            own = Start(A=now.A, B=s * now.B)
+        else:
+            own = Start(A=torch.cat([now.A, now.A - start.A]), B=torch.cat([s * (now.B - start.B), s * start.B], 1))
+        if self.past is None:
+            return own
+        before = self.past.layers[layer][k]
+        return Start(A=torch.cat([own.A, before.A]), B=torch.cat([own.B, before.B], 1))
+
+    def onward(self) -> Past:
+        """Return the past of the lanes of a next race, into whose bases these are merged."""
+        layers = {name: [self.merged_factors(name, k) for k in range(self.count)] for name in self.layers}
+        return Past(1 if self.past is None else self.past.links + 1, layers)
+
+    @torch.no_grad()
     def merge(self, k: int | str) -> nn.Module:
-        """Return a copy of the model with W + ΔW of lane k, without lanes."""
+        """Return a copy of the model with W + ΔW of lane k, and its past's update, without lanes."""
         k = self.number(k)
         merged = self.base()
         layers = named_layers(merged)
         for name in self.plan.layers_of(k):
             W = weight_of(layers[name])
-            W.copy_(W.to(self.theta.dtype) + self.delta(name, k))
+            update = self.delta(name, k) if self.past is None else self.delta(name, k) + self.past.update(name, k)
+            W.copy_(W.to(self.theta.dtype) + update)
         return merged
 
     def base(self, *, shared: bool = False) -> nn.Module:
@@ -349,8 +379,13 @@ def attach_planned(
     progress: Progress | None = None,
     calibration: Mapping[str, Calibration] | None = None,
     cached: StartCache | None = None,
+    past: Past | None = None,
 ) -> Lanes:
-    """Attach the lanes of a plan to its model, see `attach`; `cached` is that of `start_from`."""
+    """Attach the lanes of a plan to its model, see `attach`; `cached` is that of `start_from`.
+
+    Args:
+        past: what is merged into the lanes' bases, from which they start then.
+    """
     calibration = calibration or {}
     plan.check_calibration(calibration)
-    return Lanes(plan, start_from(calibration, cached), progress)
+    return Lanes(plan, start_from(calibration, cached, past), progress, past)

@@ -80,7 +80,7 @@ class Dropout:
 
 
 class LaneLinear(torch.autograd.Function):
-    """Y_k = X_k (W + s_k (B_k A_k − B⁰_k A⁰_k))ᵀ + bias, for all lanes k at once.
+    """Y_k = X_k (W + P_k + s_k (B_k A_k − B⁰_k A⁰_k))ᵀ + bias, for all lanes k at once.
 
     The product with W runs once over the rows of all lanes. What the adapters add is written with differences,
 
@@ -102,12 +102,13 @@ class LaneLinear(torch.autograd.Function):
         B: Tensor,  # (K, out, r)
         start: tuple[Tensor, Tensor] | None,  # (A⁰, B⁰) like A and B; None where every B⁰A⁰ = 0
         s: Tensor,  # (K, 1, 1)
+        past: tuple[Tensor, Tensor] | None = None,  # (K, ρ, in) and (K, out, ρ), whose product is P; None where P = 0
     ) -> Tensor:
         """Multiply, and keep the thin product X Aᵀ for the gradient of B."""
-        down, up = _stacked(A, B, start, s, X.dtype)
+        down, up = _stacked(A, B, start, s, past, X.dtype)
         Z = torch.bmm(_by_lane(X, A), down.mT)
         ctx.save_for_backward(X, W, A, B, s, Z)
-        ctx.start = start
+        ctx.start, ctx.past = start, past
         if _is_short(X):
             return product(X, W, bias, torch.bmm(Z, up.mT).view(*X.shape[:-1], -1))
         Y = product(X, W, bias)
@@ -120,9 +121,9 @@ class LaneLinear(torch.autograd.Function):
         (dY,) = grads
         X, W, A, B, s, Z = ctx.saved_tensors
         r = A.shape[1]
-        down, up = _stacked(A, B, ctx.start, s, X.dtype)
+        down, up = _stacked(A, B, ctx.start, s, ctx.past, X.dtype)
         X_lanes, dY_lanes = _by_lane(X, A), _by_lane(dY, A)
-        U = torch.bmm(dY_lanes, up)  # (K, n, r or 2r)
+        U = torch.bmm(dY_lanes, up)  # (K, n, r or 2r, and ρ)
         dX = None
         if ctx.needs_input_grad[0]:
             if _is_short(X):
@@ -130,13 +131,13 @@ class LaneLinear(torch.autograd.Function):
             else:
                 dX = product(dY, W.mT).view(X_lanes.shape).baddbmm_(U, down).view(X.shape)
         # dY·sB: the columns of `up` that belong together, s(B − B⁰) and sB⁰, add up to sB.
-        dY_sB = U if U.shape[-1] == r else U[..., :r] + U[..., r:]
+        dY_sB = U[..., :r] if ctx.start is None else U[..., :r] + U[..., r : 2 * r]
         dA = torch.bmm(dY_sB.mT, X_lanes).to(A.dtype)
         # Z was computed outside the graph, so a second derivative has to recompute it.
         XA = torch.bmm(X_lanes, A.mT.to(X.dtype)) if torch.is_grad_enabled() else Z[..., :r]
         # As (r, out) and transposed: the other order is four times slower in MKL.
         dB = (torch.bmm(XA.mT, dY_lanes).to(B.dtype) * s).mT
-        return dX, None, None, dA, dB, None, None
+        return dX, None, None, dA, dB, None, None, None
 
 
 def _is_short(X: Tensor) -> bool:
@@ -183,15 +184,23 @@ def add_dense(Y: Tensor, X: Tensor, W: Tensor, bias: Tensor | None, A: Tensor, d
 
 
 def _stacked(
-    A: Tensor, B: Tensor, start: tuple[Tensor, Tensor] | None, s: Tensor, dtype: torch.dtype
+    A: Tensor,
+    B: Tensor,
+    start: tuple[Tensor, Tensor] | None,
+    s: Tensor,
+    past: tuple[Tensor, Tensor] | None,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """Stack the two thin products into one: down (K, 2r, in) and up (K, out, 2r)."""
+    """Stack the thin products into one: down (K, r or 2r and ρ, in) and up (K, out, r or 2r and ρ)."""
     if start is None:
-        return A.to(dtype), (s * B).to(dtype)
-    A0, B0 = start
-    down = torch.cat([A.to(dtype), (A - A0).to(dtype)], dim=1)
-    up = torch.cat([(s * (B - B0)).to(dtype), (s * B0).to(dtype)], dim=2)
-    return down, up
+        downs, ups = [A], [s * B]
+    else:
+        A0, B0 = start
+        downs, ups = [A, A - A0], [s * (B - B0), s * B0]
+    if past is not None:
+        downs, ups = [*downs, past[0]], [*ups, past[1]]
+    down, up = ([each.to(dtype) for each in parts] for parts in (downs, ups))
+    return (down[0], up[0]) if len(down) == 1 else (torch.cat(down, dim=1), torch.cat(up, dim=2))
 
 
 def _by_lane(X: Tensor, A: Tensor) -> Tensor:

@@ -17,9 +17,11 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.groups import on_a_core
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.linear import Dropout
+from olora_viz.lanes.past import Past
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import Meter, check_memory
 from olora_viz.machine.process import Progress
+from olora_viz.machine.wording import counted
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.losses import context_of, lane_losses, supervised_logits, token_losses
 
@@ -205,18 +207,21 @@ COPIES = 10
 measured), copies of theta and the moments during an update, and a temporary one."""
 
 
-def check_adapters(plan: AdapterPlan, name: str, more: int = 0) -> None:
+def check_adapters(plan: AdapterPlan, name: str, more: int = 0, past: Past | None = None) -> None:
     """Check that the lanes fit into memory; otherwise the system would kill the process.
 
     Args:
         plan: the layers and lanes; its base model is called `name` in the message.
         more: copies of the adapters that the race keeps.
+        past: what was merged into the lanes' bases before; a race holds it twice, apart and stacked.
     """
     K, dense = len(plan.lanes), len(plan.dense)
     ranks = f" of rank up to {plan.rank}" if dense < K else ""
     trained = f", {dense} of full fine-tuning," if dense else ""
     what = f"{K} lane{'s' * (K > 1)}{ranks}{trained} on {name}"
-    check_memory(adapter_bytes(plan, more), plan.device, what)
+    if past is not None:
+        what += f", after {counted(past.links, 'merged race')},"
+    check_memory(adapter_bytes(plan, more) + (0 if past is None else 2 * past.bytes), plan.device, what)
 
 
 def adapter_bytes(plan: AdapterPlan, more: int = 0) -> int:

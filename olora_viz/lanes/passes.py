@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from olora_viz.lanes.experts import UnrolledExperts, override, unrolled
 from olora_viz.lanes.layers import called_module, common_owner, is_linear, weight_of
 from olora_viz.lanes.linear import Dropout, FrozenLinear, LaneLinear, add_dense
+from olora_viz.lanes.past import Past
 from olora_viz.lanes.plan import AdapterPlan, Factors
 from olora_viz.machine.files import reason
 from olora_viz.machine.products import product
@@ -68,6 +69,7 @@ class Passes:
         plan: the layers, and where theta holds their A and B.
         theta, start: (K, P), of `Lanes`.
         frozen: (K, P), mask of entries without a gradient; None if there are none.
+        past: what was merged into the lanes' bases before; None if nothing was.
     """
 
     def __init__(
@@ -76,12 +78,14 @@ class Passes:
         theta: Float[Tensor, "K P"],
         start: Float[Tensor, "K P"],
         frozen: Bool[Tensor, "K P"] | None = None,
+        past: Past | None = None,
     ) -> None:
         self._plan, self._theta, self._start, self._frozen = plan, theta, start, frozen
         self._scale = start.new_tensor([lane.scale for lane in plan.lanes])
         # If every B⁰ or its A⁰ is zero, there is nothing to subtract, and half the thin products suffice.
         views = plan.layout.split(start).values()
         self._from_zero = not any((A.flatten(1).any(1) & B.flatten(1).any(1)).any() for A, B in views)
+        self._past = {} if past is None else {name: past.stacked(name, plan.dense) for name in plan.layers}
         self._shared, self._apart = Pass(slice(0, len(theta)), theta), threading.local()
         self._restore: list[Callable[[], None]] = []
         self._keep_frozen(theta, slice(None))
@@ -200,7 +204,8 @@ class Passes:
         low = A[:, :rank] if rank < rows_of_A else A  # the other rows are those of dense lanes
         if start is not None:
             start = start[0][:, :rank], start[1]
-        Y = LaneLinear.apply(X, W, bias, low, B, start, s)
+        past = self._past and tuple(factor[now.rows] for factor in self._past[name])
+        Y = LaneLinear.apply(X, W, bias, low, B, start, s, past or None)
         ranks = self._plan.ranks[name][now.rows]
         if dense := [k for k, rank in enumerate(ranks) if rank and now.rows.start + k in self._plan.dense]:
             Y = add_dense(Y, X, W, bias, A, dense)

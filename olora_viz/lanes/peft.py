@@ -81,6 +81,8 @@ def write_peft(lanes: Lanes, k: int | str, folder: str | Path, form: str = "lora
         raise ValueError(f"form 'olora' needs a lane initialized by olora, not by {lane.init}")
     if form == "olora" and transposed:
         raise ValueError("form 'olora' is not possible on Conv1D layers; PEFT misreads them")
+    if form == "olora" and lanes.past is not None:
+        raise ValueError("form 'olora' is not possible after a merge: PEFT would start it from the weights before")
     experts = {n: m for n, m in layers.items() if isinstance(m, ExpertLinear)}
     if form == "olora" and experts:
         raise ValueError("form 'olora' is not possible on experts; PEFT cannot start them by OLoRA")
@@ -93,6 +95,9 @@ def write_peft(lanes: Lanes, k: int | str, folder: str | Path, form: str = "lora
         A, B = now.A, now.B
         if k in lanes.plan.dense:
             A, B = _as_factors(now.A, widest)
+        elif lanes.past is not None:
+            whole = lanes.merged_factors(name, k)
+            A, B = whole.A, whole.B / lane.scale
         elif form == "lora" and not from_zero:
             A, B = torch.cat([A, A - start.A]), torch.cat([B - start.B, start.B], 1)
         rank = A.shape[0]

@@ -17,6 +17,7 @@ from olora_viz.initializers import READS, Calibration, Initializer, Start, check
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane, Targets, check_count
 from olora_viz.lanes.layers import Coverage, adaptable_layers, check_finite, coverage_of, target_layers, weight_of
+from olora_viz.lanes.past import Past
 from olora_viz.machine.devices import kind_of
 from olora_viz.machine.memory import of_several_lanes
 from olora_viz.machine.process import Progress
@@ -306,10 +307,15 @@ StartCache = Callable[[Hashable, Callable[[], Start]], Start]
 """Returns the start under a key, after making it the first time."""
 
 
-def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None = None) -> Start:
-    """Return a lane's A⁰ and B⁰ for one layer, from the layer's own random generator."""
+def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None = None, links: int = 0) -> Start:
+    """Return a lane's A⁰ and B⁰ for one layer, from the layer's own random generator.
+
+    Args:
+        links: how many races were merged into W before: a random start is drawn anew after each.
+    """
     # torch's CPU generator uses only the low 32 bits of a seed.
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
+    drawn = f"{lane.seed} {name}" + (f" {links}" if links else "")
+    generator = torch.Generator().manual_seed(zlib.crc32(drawn.encode()))
     device, start = W.device, entry_of(lane.init).start
     if not kind_of(device).has_float64:
         W, calibration = W.cpu(), calibration and calibration.on_cpu()
@@ -317,13 +323,20 @@ def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None =
     return Start(A=made.A.to(device), B=made.B.to(device))
 
 
-def start_from(calibration: Mapping[str, Calibration], cached: StartCache | None = None) -> StartOf:
-    """Return `start_of` with each layer's own calibration; `cached` keeps the starts that depend on W alone."""
+def start_from(
+    calibration: Mapping[str, Calibration], cached: StartCache | None = None, past: Past | None = None
+) -> StartOf:
+    """Return `start_of` with each layer's own calibration, after a past.
+
+    Args:
+        cached: keeps the starts that depend on W alone, which those after a past do not.
+    """
+    links = 0 if past is None else past.links
 
     def start(name: str, W: Tensor, lane: Lane) -> Start:
         initializer = entry_of(lane.init)
-        if cached is None or initializer.random or initializer.needs:
-            return start_of(name, W, lane, calibration.get(name))
+        if cached is None or links or initializer.random or initializer.needs:
+            return start_of(name, W, lane, calibration.get(name), links)
         return cached(("start", name, *_kind(lane)), lambda: start_of(name, W, lane))
 
     return start
@@ -334,8 +347,14 @@ def _kind(lane: Lane) -> tuple[str, int, float, int]:
     return lane.init, lane.r, lane.scale, lane.seed if entry_of(lane.init).random else 0
 
 
-def start_matrix(plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None) -> Float[Tensor, "K P"]:
-    """Return theta at step 0, in float32 or better, on the device of the weights."""
+def start_matrix(
+    plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None, past: Past | None = None
+) -> Float[Tensor, "K P"]:
+    """Return theta at step 0, in float32 or better, on the device of the weights.
+
+    Args:
+        past: what was merged into the lanes' bases. A dense lane holds its past's update from the start.
+    """
     theta = torch.zeros(len(plan.lanes), plan.layout.width, dtype=plan.dtype, device=plan.device)
     for i, name in enumerate(plan.layers):
         if progress:
@@ -344,9 +363,17 @@ def start_matrix(plan: AdapterPlan, start_of: StartOf, progress: Progress | None
         starts: dict[tuple[str, int, float, int], Start] = {}
         A, B = plan.layout.factors(theta, name)
         for k, lane in enumerate(plan.lanes):
-            if not plan.ranks[name][k] or k in plan.dense:
+            if not plan.ranks[name][k]:
+                continue
+            update = None if past is None else past.update(name, k)
+            if k in plan.dense:
+                if update is not None:
+                    A[k, : len(update)] = update
                 continue
             key = _kind(lane)
+            if update is not None:
+                fill(A[k], B[k], start_of(name, W + update, lane))
+                continue
             if key not in starts:
                 starts[key] = start_of(name, W, lane)
             fill(A[k], B[k], starts[key])

@@ -80,6 +80,9 @@ def export_lane(race: Race, k: int | str, folder: str | Path, form: str = "lora"
 
 CHECKPOINT = "checkpoint.safetensors"
 
+PAST = "past.safetensors"
+"""The file of a run's `Past`, if its lanes do not start from the model itself."""
+
 
 def save(racing: Race, folder: str | Path) -> None:
     """Write a race to a new run folder, see `Race.save`."""
@@ -108,6 +111,8 @@ def begin(folder: Path, racing: Race) -> None:
     contents = contents_of(racing.config, racing.task if racing.has_own_task else None)
     folder.mkdir(parents=True, exist_ok=True)
     definitions = {DEFINITIONS: definitions_of(racing.config)}
+    if racing.lanes.past is not None:
+        racing.lanes.past.write(folder / PAST)
     write_json(folder / "config.json", {"format": FORMAT} | values | contents | definitions)
 
 
@@ -140,7 +145,8 @@ def check_space(folder: Path, racing: Race) -> None:
     """Check that the disk has room for two checkpoints and the adapters."""
     matrix = racing.lanes.theta.numel() * racing.lanes.theta.element_size()
     checkpoint = 3 * matrix + racing.config.keep_best * matrix
-    need = 2 * checkpoint + 2 * matrix + 2**20
+    past = racing.lanes.past
+    need = 2 * checkpoint + 2 * matrix + 2**20 + (0 if past is None else past.bytes)
     free = free_disk(folder)
     if free < need:
         needs, has = math.ceil(need / 2**20), free // 2**20  # never the same number

@@ -19,6 +19,7 @@ from olora_viz.lanes.generation import Answer, Answers, ask, ask_own, covering
 from olora_viz.lanes.groups import as_base
 from olora_viz.lanes.layers import worded
 from olora_viz.lanes.passes import EvalMode, bypassed_modules
+from olora_viz.lanes.past import Past
 from olora_viz.machine.checks import check_whole, expect
 from olora_viz.machine.devices import resolve_device
 from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
@@ -124,6 +125,7 @@ class Race(Iterator[Step]):
         *,
         resumed: bool = False,
         cache: ModelCache | None = None,
+        past: Past | None = None,
     ) -> None:
         expect(config, RaceConfig, "a RaceConfig, such as RaceConfig(model='glassllm')")
         resolve_device(config.device)
@@ -147,7 +149,7 @@ class Race(Iterator[Step]):
             data = RaceData(config, self.task, model, tokenizer, cache, name)
             self.epochs, config = config.epochs, config.with_steps(data.about_held_out.train)
             sizing, self._lanes, self.fair_rates = attach_lanes(
-                config, model, bypassed, data, progress, resumed=resumed
+                config, model, bypassed, data, progress, resumed=resumed, past=past
             )
             undoing.callback(self._lanes.detach)
             self.config, self.data, self.in_parts = sizing.config, sizing.data, sizing.words
@@ -159,7 +161,7 @@ class Race(Iterator[Step]):
                 )
             self._trainer = Trainer(self.config, self._lanes, self.data, sizing.footprint, self.baseline)
             results = self.baseline.repeated(self._lanes.count)
-            if self._lanes.plan.unsubtracted:  # of lanes that do not keep the model's function
+            if past is not None or self._lanes.plan.unsubtracted:  # lanes that do not begin as the base model
                 results = self._trainer.evaluate(self._progress)
             self.text, forgotten = text_at_start(
                 self.data, self._lanes, lambda: self._trainer.forgotten(self._progress)

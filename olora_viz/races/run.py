@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from olora_viz.initializers import remember
+from olora_viz.lanes.past import Past
 from olora_viz.lanes.peft import ReadBack
 from olora_viz.machine.checks import expect
 from olora_viz.machine.devices import resolve_device
@@ -42,7 +43,7 @@ from olora_viz.machine.wording import compact
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.config import STUDY, RaceConfig
 from olora_viz.races.data import CONTENTS, DEFINITIONS, ModelCache, check_contents, check_definitions
-from olora_viz.races.export import CHECKPOINT, begin, check_space, line_of, write_adapters
+from olora_viz.races.export import CHECKPOINT, PAST, begin, check_space, line_of, write_adapters
 from olora_viz.races.race import Race
 from olora_viz.races.step import RACING, Step
 from olora_viz.races.trainer import SHORTER
@@ -178,10 +179,14 @@ def start(
     adapters: bool = True,
     progress: Progress | None = None,
     cache: ModelCache | None = None,
+    past: Past | None = None,
 ) -> Run:
     """Set up a race in a new run folder; nothing is written if the set-up is invalid.
 
     The user's own task, see `race`, is not written either: pass it again to resume the run.
+
+    Args:
+        past: what earlier races merged into the lanes' bases; the folder keeps it.
 
     Raises:
         ValueError: the folder is not empty, the set-up is invalid, or the disk is too full.
@@ -191,7 +196,7 @@ def start(
         hint = "; use --resume to continue it" if (folder / "config.json").exists() else ""
         raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
     config.to_json()  # reject what cannot be written before a model is loaded
-    racing = Race(config, task=task, progress=progress, cache=cache)
+    racing = Race(config, task=task, progress=progress, cache=cache, past=past)
     try:
         check_space(folder, racing)
     except ValueError:
@@ -240,7 +245,9 @@ def resume_run(
         pass  # before a model is loaded, and before the end of another process's lines is mended
     if steps is not None and steps != planned.steps:
         config = _with_steps(folder, planned, steps)
-    racing = Race(_with_a_device_here(config), task=task, progress=progress, resumed=True, cache=cache)
+    config_here = _with_a_device_here(config)
+    past = read_past(folder, config_here)
+    racing = Race(config_here, task=task, progress=progress, resumed=True, cache=cache, past=past)
     try:
         _check_losses(folder, racing)
         state = _read_checkpoint(folder, racing) if (folder / CHECKPOINT).exists() else None
@@ -287,7 +294,7 @@ def copy_run(folder: str | Path, to: str | Path, steps: int | None = None) -> No
     """
     folder, to = Path(folder), Path(to)
     lines = _whole_lines(folder / "steps.jsonl")[:steps]
-    files = [folder / CHECKPOINT]
+    files = [folder / CHECKPOINT, folder / PAST]
     if steps is None:
         files += [folder / "summary.json", *sorted((folder / "adapters").rglob("*"))]
     with atomic_folder(to) as copy:
@@ -331,6 +338,12 @@ def _leads_on(state: dict[str, Tensor], config: RaceConfig, recorded: int) -> bo
 def read_config(folder: str | Path) -> RaceConfig:
     """Read the set-up of a run."""
     return _read_setup(Path(folder))[0]
+
+
+def read_past(folder: Path, config: RaceConfig) -> Past | None:
+    """Read what earlier races merged into the bases of a run's lanes; None if they start from the model itself."""
+    file = folder / PAST
+    return Past.read(file, resolve_device(config.device)) if file.exists() else None
 
 
 def read_definitions(folder: Path) -> dict[str, dict[str, str]]:
@@ -384,7 +397,7 @@ def restored(
     if not (folder / CHECKPOINT).exists():
         raise ValueError(f"the run in {str(folder)!r} has no checkpoint yet")
     config = _with_a_device_here(replace(config, device=device or config.device))
-    racing = Race(config, task=task, progress=progress, resumed=True)
+    racing = Race(config, task=task, progress=progress, resumed=True, past=read_past(folder, config))
     racing.restore(_read_checkpoint(folder, racing))
     if config.keep_best:
         racing.close()  # its lanes have their best adapters then

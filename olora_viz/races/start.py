@@ -14,6 +14,7 @@ from olora_viz.lanes.adapters import Lanes, attach_planned
 from olora_viz.lanes.calibration import CALIBRATION_BATCHES, calibration_bytes, check_calibration, gather
 from olora_viz.lanes.groups import as_base, on_a_core
 from olora_viz.lanes.memory import Footprint, check_adapters
+from olora_viz.lanes.past import Past
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.machine import memory
 from olora_viz.machine.memory import bytes_words
@@ -155,24 +156,27 @@ def attach_lanes(
     progress: Progress | None = None,
     *,
     resumed: bool = False,
+    past: Past | None = None,
 ) -> tuple[Sizing, Lanes, list[FairRate]]:
     """Put the lanes of a set-up on a model.
 
     Args:
         bypassed: layers that get no adapters, see `plan_adapters`.
         resumed: whether the set-up is that of a run that goes on, whose parts stay as they are.
+        past: what earlier races merged into the lanes' bases.
 
     Returns:
         The set-up, in which fair rates and ranks are numbers, with its data and their passes; the lanes; and the fair
         rates of those that requested them.
 
     Raises:
-        ValueError: a layer or a rank does not fit, a curvature gives no fair rate, or there is not enough memory.
+        ValueError: a layer or a rank does not fit, a curvature gives no fair rate, a start needs what a base with a
+            past does not have, or there is not enough memory.
     """
     name = repr(config.model)
     plan = plan_adapters(model, config.lanes, config.targets, bypassed)
     config = replace(config, lanes=plan.lanes)
-    check_adapters(plan, name, more=int(config.keep_best))
+    check_adapters(plan, name, more=int(config.keep_best), past=past)
     if plan.needs:
         check_calibration(plan, name)
     footprint = Footprint.of(plan, branching=data.branching)
@@ -195,7 +199,7 @@ def attach_lanes(
         rates = on_a_core(plan, lambda tell: proposals(plan, fair, reference, first, calibration, tell), progress)
     config = resolved(config, (fair_rate.rate for fair_rate in rates))
     raced = plan.with_lanes(config.lanes)
-    lanes = on_a_core(plan, lambda tell: attach_planned(raced, tell, calibration, data.cache.get), progress)
+    lanes = on_a_core(plan, lambda tell: attach_planned(raced, tell, calibration, data.cache.get, past), progress)
     return replace(sizing, config=config), lanes, rates
 
 
@@ -217,7 +221,7 @@ def text_at_start(
 
     base = as_base(lanes, of_base)
     loss = float(base.text_loss[0])
-    keeps = np.array([keeps_function(lane.init) for lane in lanes.lanes])
+    keeps = np.array([lanes.past is None and keeps_function(lane.init) for lane in lanes.lanes])
     start = Forgotten.at_start(loss, base if keeps.all() else of_lanes(), keeps)
     about = AboutText(text.name, text.tokens, text.bytes, loss, *(tuple(values.tolist()) for values in start))
     return about, start

@@ -319,6 +319,26 @@ def _whole(parts: Sequence[Batch], i: int) -> tuple[int, int, int]:
     return sum(rows[:i]), sum(rows), max(part.size.width for part in parts)
 
 
+def judged(
+    lanes: Lanes, data: RaceData, footprint: Footprint, progress: Progress, *, test: bool = False, groups: int = 1
+) -> Evaluation:
+    """Evaluate all lanes on the held-out or the test examples, in at least so many groups."""
+    words = f"evaluating {len(data.judged(test))} {'test' if test else 'held-out'} examples"
+    each, run = footprint.evaluation.bytes(data.judged_size), partial(data.evaluate, test=test)
+    return Evaluation.joined(_in_groups(lanes, each, run, progress, words, groups))
+
+
+def _in_groups(
+    lanes: Lanes, each: float, run: Callable[..., R], progress: Progress, words: str, groups: int
+) -> list[R]:
+    """Return what `run` returns for each group of lanes whose passes, of so many bytes a lane, fit into memory."""
+
+    def evaluated(rows: slice, _: Tensor, tell: Progress) -> R:
+        return run(rows.stop - rows.start, report=lambda part: tell(part, words))
+
+    return by_group(lanes, each, evaluated, progress, least=groups)
+
+
 SILENT = "without_gradient"
 """Among the tensors of a snapshot: which layers had no gradient, see `Trainer`."""
 
@@ -382,23 +402,13 @@ class Trainer:
 
     def evaluate(self, progress: Progress, *, test: bool = False) -> Evaluation:
         """Evaluate all lanes on the held-out or the test examples."""
-        words = f"evaluating {len(self._data.judged(test))} {'test' if test else 'held-out'} examples"
-        run = partial(self._data.evaluate, test=test)
-        return Evaluation.joined(self._by_group(run, self._data.judged_size, progress, words))
+        return judged(self._lanes, self._data, self._footprint, progress, test=test, groups=self._groups)
 
     def forgotten(self, progress: Progress) -> Forgotten:
         """Measure all lanes on the text to keep."""
         data, words = self._data, "reading the text to keep"
-        return Forgotten.joined(self._by_group(data.forgotten, data.text_with(data.text_rows), progress, words))
-
-    def _by_group(self, run: Callable[..., R], size: Size, progress: Progress, words: str) -> list[R]:
-        """Return what `run` returns for each group of lanes whose passes of a size fit into memory."""
-
-        def evaluated(rows: slice, _: Tensor, tell: Progress) -> R:
-            return run(rows.stop - rows.start, report=lambda part: tell(part, words))
-
-        each = self._footprint.evaluation.bytes(size)
-        return by_group(self._lanes, each, evaluated, progress, least=self._groups)
+        each = self._footprint.evaluation.bytes(data.text_with(data.text_rows))
+        return Forgotten.joined(_in_groups(self._lanes, each, data.forgotten, progress, words, self._groups))
 
     def keep_best(self, state: RaceState, number: int) -> None:
         """Keep the adapters of the lanes that the evaluation of a step found best so far."""

@@ -1,0 +1,107 @@
+"""The verb ``race`` with ``--chain``: races on one task after the other, with a merge in between."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from olora_viz.cli.console import (
+    INTERRUPTED,
+    config_of,
+    given,
+    print_json,
+    print_table,
+    progress_bar,
+    save_charts,
+    say,
+)
+from olora_viz.machine.process import StoppedEarlyError, on_interruption
+from olora_viz.machine.wording import counted, number, percent
+
+if TYPE_CHECKING:
+    from olora_viz.cli.race import Shown
+    from olora_viz.races.chain import Chain, Link
+
+
+def run_chain(options: argparse.Namespace, shown: Shown, follow: Callable[..., None]) -> int:
+    """Race link after link, and print what each lane knows of every task after every link.
+
+    Args:
+        follow: reports the steps of a race, see `cli.race`.
+    """
+    from olora_viz.races.step import STOPPED
+
+    if options.track is not None:
+        raise ValueError("--track reports one race: leave it out of a chain")
+    chain, folder = _begin(options, shown), options.resume or options.folder
+    stopped = False
+    with on_interruption(chain.close, f", then saving it in {str(folder)!r}" if folder else ""):
+        try:
+            for link in iter(lambda: _next(chain, shown), None):
+                say(f"link {link.number} of {len(chain.tasks)}: {link.task}")
+                with closing(iter(link.run or link.race)) as steps:
+                    follow(steps, link.race, shown, options.json, beside={"link": link.number})
+                if stopped := link.race.status == STOPPED:
+                    break
+        except StoppedEarlyError:
+            raise KeyboardInterrupt from None
+    if options.json:
+        print_json({"chain": chain.to_json()})
+    else:
+        print_chain(chain)
+    if options.png and chain.links:
+        from olora_viz.figures.chain import chain_figures
+
+        save_charts(options.png, chain_figures(chain))
+    return INTERRUPTED if stopped else 0
+
+
+def _begin(options: argparse.Namespace, shown: Shown) -> Chain:
+    """Return the chain of the options, or that of the folder to resume."""
+    from olora_viz.races.chain import chain, resume_chain
+
+    if options.resume is not None:
+        options.chain = None
+        if given(options) or options.file is not None or options.folder is not None:
+            raise ValueError("--resume takes the set-up of a chain from its folder: pass no other options")
+        return resume_chain(options.resume, progress=shown)
+    tasks = (options.task or "").split(",")
+    options.task = tasks[0] or None
+    with progress_bar() as shown.by:
+        return chain(config_of(options), tasks if options.task else [], folder=options.folder, progress=shown)
+
+
+def _next(chain: Chain, shown: Shown) -> Link | None:
+    """Return the next link, with the progress of what comes before it on a bar; None after the last."""
+    with progress_bar() as shown.by:
+        return next(chain, None)
+
+
+def print_chain(chain: Chain) -> None:
+    """Print the held-out loss and accuracy of every lane on every task, after every link, and how far it moved."""
+    from olora_viz.races.chain import sentences
+
+    tasks = list(dict.fromkeys(chain.tasks))
+    rows = [["lane", "after", *(f"{task} {what}" for task in tasks for what in ("loss", "accuracy"))]]
+    rows[0] += ["‖ΔW‖/‖W‖", "all links", "effective rank", "angle"]
+
+    def cells(results: dict[str, dict[str, float | None]]) -> list[str]:
+        parts = (results.get(task, {"loss": None, "accuracy": None}) for task in tasks)
+        return [text for part in parts for text in (number(part["loss"], ".3f"), percent(part["accuracy"]))]
+
+    rows.append(["(base model)", "", *cells(chain.base), "", "", "", ""])
+    for label in chain.labels:
+        for at, link in enumerate(chain.links, 1):
+            if lane := link["lanes"].get(label):
+                update, whole, rank, angle = lane["moved"].values()
+                moves = [percent(update), percent(whole), number(rank, ".1f"), number(angle, ".0f")]
+                rows.append([label, f"{at} {link['task']}", *cells(lane["results"]), *moves])
+            else:
+                rows.append([label, f"{at} {link['task']}", "diverged", *[""] * (2 * len(tasks) + 3)])
+                break
+    print_table(rows)
+    print(f"{counted(len(chain.links), 'link')} of {len(chain.tasks)}; results are on held-out examples")
+    for sentence in sentences(chain):
+        print(sentence)

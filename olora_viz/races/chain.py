@@ -1,0 +1,413 @@
+"""A chain: races one after the other, each of which merges its lanes into their own bases for the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.groups import as_base
+from olora_viz.lanes.lane import labels
+from olora_viz.lanes.memory import Footprint
+from olora_viz.lanes.past import Past
+from olora_viz.machine import memory
+from olora_viz.machine.checks import expect
+from olora_viz.machine.devices import in_float64
+from olora_viz.machine.files import FORMAT, check_format, is_free, read_json_object, write_json
+from olora_viz.machine.process import OfLongWork, Progress, StoppedEarlyError
+from olora_viz.machine.tables import finite_or_none
+from olora_viz.machine.wording import listed
+from olora_viz.measures.spectra import effective_rank, product_singular_values
+from olora_viz.races import run as runs
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import ModelCache, RaceData, model_name, task_of
+from olora_viz.races.race import Race
+from olora_viz.races.run import Run
+from olora_viz.races.start import Sizing
+from olora_viz.races.step import DIVERGED, FINISHED, STOPPED, Step
+from olora_viz.races.trainer import judged
+from olora_viz.tasks.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHAIN = "chain.json"
+"""The file with the set-up and the results of a chain, in the folder around those of its links."""
+
+Results = dict[str, dict[str, float | None]]
+"""By task: held-out loss, without boilerplate, and accuracy; None if not known."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One race of a chain; iterating over it trains the lanes.
+
+    Attributes:
+        number: 1 for the first.
+        task: its task.
+        race: the race; its lanes are those of the chain that have not diverged in an earlier link.
+    """
+
+    number: int
+    task: str
+    race: Race
+    run: Run | None = None
+
+    def __iter__(self) -> Iterator[Step]:
+        """Go on with the steps of the race."""
+        return iter(self.run or self.race)
+
+
+class Chain(Iterator[Link]):
+    """Races on one task after the other, from `chain`: an iterator of `Link`.
+
+    After each link every lane's ΔW is merged into its own base, and a new adapter starts from that: OLoRA's reads
+    W + ΔW. The model in memory stays as it is: what was merged are frozen factors beside it, see `Past`. A lane that
+    diverges leaves the chain.
+
+    Attributes:
+        config: the set-up of each link, but for its task.
+        tasks: of the links, in order.
+        folder: where the runs of the links are saved; None if they are not.
+        base: the base model's results by task, empty before the first link has ended.
+        links: for each link that has ended its task and, by the label of a lane, `results` by task and `moved`: the
+            size of its update as a share of ‖W‖, that of all updates so far, their effective rank (a mean over
+            layers), and the angle between its update and those before, in degrees; None in the first link.
+    """
+
+    def __init__(
+        self, config: RaceConfig, tasks: Sequence[str], folder: Path | None = None, progress: Progress | None = None
+    ) -> None:
+        self.config, self.tasks, self.folder = config.replace(task=tasks[0]), tuple(tasks), folder
+        self.base: Results = {}
+        self.links: list[dict[str, Any]] = []
+        self._told, self._cache, self._closed = OfLongWork(progress), ModelCache(), False
+        self._current: Link | None = None
+        self._past: Past | None = None
+        self._racing = list(range(len(config.lanes)))  # the lanes of the current link, or of the next one
+        self._lanes = config.lanes
+
+    def __iter__(self) -> Chain:
+        """A chain is its own iterator: a second loop goes on where the first one stopped."""
+        return self
+
+    def __next__(self) -> Link:
+        """Return the next link, or the current one until it has ended.
+
+        Raises:
+            ValueError: the race cannot be set up.
+        """
+        if self._current is not None and self._current.race.status in (FINISHED, DIVERGED):
+            self._end(self._current)
+        if self._closed or (self._current is not None and self._current.race.status == STOPPED):
+            raise StopIteration
+        if self._current is None:
+            if len(self.links) == len(self.tasks) or not self._racing:
+                raise StopIteration
+            self._current = self._begin(len(self.links) + 1)
+        return self._current
+
+    def __len__(self) -> int:
+        """Return how many links are left."""
+        return len(self.tasks) - len(self.links)
+
+    def __repr__(self) -> str:
+        """Return what races, and how far it is."""
+        return f"<Chain on {self.config.model}: {', '.join(self.tasks)}; {len(self.links)} of {len(self.tasks)} ended>"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Distinct labels of the lanes, in order."""
+        return self.config.labels
+
+    def close(self) -> None:
+        """Stop the current link, or what comes between two. A chain goes on from its folder, see `resume_chain`."""
+        self._closed = True
+        if self._current is not None:
+            self._current.race.close()
+
+    def frame(self) -> pd.DataFrame:
+        """Return a row for each link, lane and task: the results on the task after the link.
+
+        Columns: after (0 is the base model, whose lane is empty), lane, task, loss, accuracy.
+        """
+        import pandas as pd
+
+        rows = [(0, "", task, *values.values()) for task, values in self.base.items()]
+        for number, link in enumerate(self.links, 1):
+            for label, lane in link["lanes"].items():
+                rows += [(number, label, task, *values.values()) for task, values in lane["results"].items()]
+        return pd.DataFrame(rows, columns=["after", "lane", "task", "loss", "accuracy"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return set-up and results as plain values."""
+        return {
+            "config": self.config.to_json(), "tasks": list(self.tasks), "labels": list(self.labels),
+            "base": self.base, "links": self.links,
+        }  # fmt: skip
+
+    def _progress(self, part: float, words: str) -> None:
+        if self._closed:
+            raise StoppedEarlyError
+        self._told(part, words)
+
+    def _begin(self, number: int) -> Link:
+        """Set up a link, or open its run where it was begun before."""
+        task, folder = self.tasks[number - 1], self.folder and self.folder / f"link-{number}"
+        if folder is not None and (folder / "config.json").exists():
+            run = runs.resume_run(folder, progress=self._progress, cache=self._cache)
+            self._lanes = run.race.config.lanes
+            return Link(number, task, run.race, run)
+        if number > 1 and self._past is None:
+            self._past = self._reread(number - 1)
+        config = replace(self.config, task=task, lanes=self._lanes)
+        if folder is None:
+            race = Race(config, progress=self._progress, cache=self._cache, past=self._past)
+            return Link(number, task, race)
+        if number == 1:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            self._save()
+        run = runs.start(config, folder, progress=self._progress, cache=self._cache, past=self._past)
+        return Link(number, task, run.race, run)
+
+    def _reread(self, number: int) -> Past:
+        """Return what the lanes of a link that has ended leave behind, from its run."""
+        assert self.folder is not None
+        race = runs.restored(self.folder / f"link-{number}", progress=self._progress)
+        self._lanes = race.config.lanes
+        try:
+            return self._left(race)
+        finally:
+            race.lanes.detach()
+
+    def _left(self, race: Race) -> Past:
+        """Return the past of the lanes that race in the next link, and keep their numbers."""
+        kept = [i for i, out in enumerate(race.state.out) if not out]
+        self._lanes = tuple(race.config.lanes[i] for i in kept)
+        return race.lanes.onward().of(kept)
+
+    def _end(self, link: Link) -> None:
+        """Measure the lanes of a link that has ended, and merge them."""
+        race = link.race
+        if link.run is not None and not (link.run.folder / "summary.json").exists():
+            for _ in link.run:  # its loop was left before the folder was complete
+                pass
+        race.close()
+        lanes, out = race.lanes, race.state.out
+        of_tasks = {task: self._judged(race, task) for task in dict.fromkeys(self.tasks)}
+        moves = moved(lanes)
+        names = [self.labels[k] for k in self._racing]
+        self.links.append(
+            {
+                "task": link.task,
+                "lanes": {
+                    label: {
+                        "results": {task: _cell(results, i) for task, results in of_tasks.items()},
+                        "moved": {name: finite_or_none(values[i]) for name, values in moves.items()},
+                    }
+                    for i, label in enumerate(names)
+                    if not out[i]
+                },
+            }
+        )
+        self._racing = [k for k, gone in zip(self._racing, out, strict=True) if not gone]
+        if self._racing and len(self):
+            self._past = self._left(race)
+        lanes.detach()
+        self._save()
+        self._current = None
+
+    def _judged(self, race: Race, task: str) -> Evaluation:
+        """Evaluate the lanes of a race on the held-out examples of a task, and once the base model."""
+        config, lanes = replace(race.config, task=task), race.lanes
+        data = RaceData(config, task_of(config), race.model, race.tokenizer, self._cache, model_name(config))
+        footprint = Footprint.of(lanes.plan, branching=data.branching)
+        data = Sizing.of(config, data, footprint, memory.pass_limit(lanes.plan.device)).data
+        if task not in self.base:
+            base = as_base(lanes, lambda _: data.evaluate_base(), self._progress)
+            self.base[task] = _cell(base, 0)
+        results = judged(lanes, data, footprint, self._progress)
+        results.lose(race.state.out)
+        return results
+
+    def _save(self) -> None:
+        """Write set-up and results so far into the folder."""
+        if self.folder is not None:
+            write_json(self.folder / CHAIN, {"format": FORMAT} | self.to_json())
+
+
+def _cell(results: Evaluation, k: int) -> dict[str, float | None]:
+    return {"loss": finite_or_none(results.loss[k]), "accuracy": finite_or_none(results.accuracy[k])}
+
+
+@torch.no_grad()
+def moved(lanes: Lanes) -> dict[str, np.ndarray]:
+    """Return how the lanes of a race have changed their bases, (K) each, see `Chain.links`."""
+    K = lanes.count
+    sums = {name: np.zeros(K) for name in ("base", "own", "all", "before", "product", "rank", "layers")}
+    for layer in lanes.layers:
+        W = in_float64(lanes.plan.weight(layer))
+        for k in range(K):
+            if not lanes.plan.ranks[layer][k]:
+                continue
+            whole = lanes.merged_factors(layer, k)
+            own, sigma = lanes.delta(layer, k), product_singular_values(whole.B, whole.A)
+            before = None if lanes.past is None else lanes.past.update(layer, k)
+            values = {
+                "base": float(W.square().sum()), "own": float(in_float64(own).square().sum()),
+                "all": float(in_float64(sigma).square().sum()), "layers": 1.0,
+                "rank": float(effective_rank(in_float64(sigma))),
+                "before": 0.0 if before is None else float(in_float64(before).square().sum()),
+                "product": 0.0 if before is None else float((in_float64(own) * in_float64(before)).sum()),
+            }  # fmt: skip
+            for name, value in values.items():
+                sums[name][k] += value
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine = sums["product"] / np.sqrt(sums["own"] * sums["before"])
+        return {
+            "update": np.sqrt(sums["own"] / sums["base"]),
+            "all_updates": np.sqrt(sums["all"] / sums["base"]),
+            "effective_rank": sums["rank"] / sums["layers"],
+            "angle": np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))),
+        }
+
+
+def chain(
+    config: RaceConfig, tasks: Sequence[str], *, folder: str | Path | None = None, progress: Progress | None = None
+) -> Chain:
+    """Set up a chain of races: fine-tune on a task, merge, start again on the next one.
+
+    Args:
+        config: the set-up of each link; its steps or epochs are those of a link.
+        tasks: two or more names or files of tasks; one may come again.
+        folder: new or empty; keeps the run of each link, from which `resume_chain` goes on bitwise.
+        progress: called with the progress of work that takes long.
+
+    Raises:
+        ValueError: fewer than two tasks; a start that needs data, which would have to be read anew by each lane's own
+            base; test examples, which are of one task; an unknown task; a folder that is not empty.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> config = ov.RaceConfig(lanes=(ov.Lane("lora"), ov.Lane("olora")), steps=2, eval_size=4)
+        >>> chain = ov.chain(config, ["sentiment", "uppercase"])
+        >>> for link in chain:
+        ...     print(link.task, [step.step for step in link])
+        sentiment [1, 2]
+        uppercase [1, 2]
+        >>> chain.frame().pivot(index=["after", "lane"], columns="task", values="loss").shape
+        (5, 2)
+    """
+    expect(config, RaceConfig, "a RaceConfig, such as RaceConfig(model='glassllm')")
+    tasks = [tasks] if isinstance(tasks, str) else list(tasks)
+    if len(tasks) < 2:
+        raise ValueError(f"a chain has two or more tasks, not {listed(map(repr, tasks)) or 'none'}")
+    if config.test is not None:
+        raise ValueError(f"test {config.test!r} has the examples of one task: a chain is judged on those held out")
+    for init in dict.fromkeys(lane.init for lane in config.lanes):
+        if INITIALIZERS[init].needs:
+            raise ValueError(
+                f"{init} starts from data that each lane's own base would have to read anew: it cannot be in a chain"
+            )
+    for task in dict.fromkeys(tasks):
+        task_of(config.replace(task=task))
+    place = None if folder is None else Path(folder)
+    if place is not None and not is_free(place):
+        raise ValueError(f"folder {str(place)!r} must be new or empty")
+    return Chain(config, tasks, place, progress)
+
+
+def is_chain(folder: Path) -> bool:
+    """Whether a folder holds a chain."""
+    return (folder / CHAIN).is_file()
+
+
+def resume_chain(folder: str | Path, *, progress: Progress | None = None) -> Chain:
+    """Go on with a chain from its folder, bitwise as if it had not been interrupted.
+
+    Raises:
+        ValueError: the folder holds no chain, or a damaged one.
+    """
+    folder = Path(folder)
+    if not is_chain(folder):
+        raise ValueError(f"{str(folder)!r} is not the folder of a chain: it has no {CHAIN}")
+    values = read_json_object(folder / CHAIN)
+    check_format(values, repr(str(folder / CHAIN)))
+    try:
+        chain = Chain(RaceConfig.from_json(values["config"]), values["tasks"], folder, progress)
+        chain.base, chain.links = values["base"], values["links"]
+        chain._racing = [k for k, label in enumerate(chain.labels) if _races_on(chain.links, label)]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{str(folder / CHAIN)!r} is not a chain: {error}") from None
+    return chain
+
+
+def _races_on(links: Sequence[Mapping[str, Any]], label: str) -> bool:
+    return not links or label in links[-1]["lanes"]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the lanes of one method, which differ in their seed alone, have learned and kept at the end of a chain.
+
+    Each is a tuple of one number per lane: nats a token, as differences and means of held-out losses.
+    """
+
+    method: str
+    learned: tuple[float, ...]
+    """The mean over tasks of the loss right after the last link on the task."""
+    forgotten: tuple[float, ...]
+    """By how much the loss on the earlier tasks has risen since then, a mean."""
+    ahead: tuple[float, ...]
+    """By how much the loss on a task was above the base model's before its first link, a mean over later tasks."""
+    at_end: tuple[float, ...]
+    """The mean loss over all tasks after the last link, by which rates for a chain are chosen."""
+
+
+def kept(chain: Chain) -> list[Kept]:
+    """Return what each method has learned and kept, the lowest mean loss at the end first; empty before the end."""
+    if len(chain) or not chain.links:
+        return []
+    last = {task: i for i, task in enumerate(chain.tasks)}
+    first = {task: i for i, task in reversed([*enumerate(chain.tasks)])}
+    rows: dict[Any, list[tuple[float, ...]]] = {}
+    for lane, label in zip(chain.config.lanes, chain.labels, strict=True):
+        if label not in chain.links[-1]["lanes"]:
+            continue
+
+        def loss(link: int, task: str, label: str = label) -> float:
+            return float(chain.links[link]["lanes"][label]["results"][task]["loss"])
+
+        end = len(chain.tasks) - 1
+        earlier = [task for task in last if last[task] < end]
+        numbers = (
+            np.mean([loss(i, task) for task, i in last.items()]),
+            np.mean([loss(end, task) - loss(last[task], task) for task in earlier]),
+            np.mean([loss(i - 1, task) - float(chain.base[task]["loss"] or 0.0) for task, i in first.items() if i]),
+            np.mean([loss(end, task) for task in last]),
+        )
+        rows.setdefault(lane.replace(seed=0), []).append(tuple(map(float, numbers)))
+    names = labels(tuple(rows))
+    methods = [Kept(name, *zip(*of_lanes, strict=True)) for name, of_lanes in zip(names, rows.values(), strict=True)]
+    return sorted(methods, key=lambda method: np.mean(method.at_end))
+
+
+def sentences(chain: Chain) -> list[str]:
+    """Say which method a chain kept most with, and what that rests on; empty before the end."""
+    methods = kept(chain)
+    if not methods:
+        return []
+    best, most = methods[0], max(methods, key=lambda method: np.mean(method.forgotten))
+    words = [
+        f"Lowest mean loss over all tasks at the end: {best.method}, {np.mean(best.at_end):.3g} nats a token.",
+        f"Forgot most: {most.method}, whose loss on the earlier tasks has risen by {np.mean(most.forgotten):.3g}.",
+    ]
+    if min(len(method.at_end) for method in methods) < 3:
+        words.append("With fewer than three seeds that is one run's result, not an order of methods.")
+    return words if len(methods) > 1 else words[2:]
