@@ -96,7 +96,7 @@ def print_chain(chain: Chain) -> None:
         for at, link in enumerate(chain.links, 1):
             if lane := link["lanes"].get(label):
                 update, whole, rank, angle = lane["moved"].values()
-                moves = [percent(update), percent(whole), number(rank, ".1f"), number(angle, ".0f")]
+                moves = [percent(update), percent(whole), number(rank, ".1f"), number(angle, ".1f")]
                 rows.append([label, f"{at} {link['task']}", *cells(lane["results"]), *moves])
             else:
                 rows.append([label, f"{at} {link['task']}", "diverged", *[""] * (2 * len(tasks) + 3)])

@@ -27,6 +27,7 @@ def chain_figures(chain: Chain) -> list[Figure]:
     methods = list(dict.fromkeys(lanes))
     styles = lane_styles(methods)
     groups = [[k for k, lane in enumerate(lanes) if lane == method] for method in methods]
+    left = [[_left_in(chain, chain.labels[k]) for k in group] for group in groups]
     figures = []
     for task in tasks:
         losses = np.full((T + 1, len(lanes)), np.nan)
@@ -44,7 +45,7 @@ def chain_figures(chain: Chain) -> list[Figure]:
             for trace in seed_band(style, losses[:, group], x=at)
         ]
         data += [line(style, mean, 2.4, marks=6, x=at) for style, mean in zip(styles, means.T, strict=True)]
-        labels, crosses = curve_ends(styles, at, means, bounds=bounds, height=HEIGHT, total=T, left=[""] * len(styles))
+        labels, crosses = curve_ends(styles, at, means, bounds=bounds, height=HEIGHT, total=T, left=left)
         names = ["base model", *(f"{i} {each}" for i, each in enumerate(chain.tasks[:T], 1))]
         own = ", ".join(str(i) for i, each in enumerate(chain.tasks, 1) if each == task)
         drawn = layout(
@@ -58,3 +59,8 @@ def chain_figures(chain: Chain) -> list[Figure]:
         )
         figures.append({"data": data + crosses, "layout": drawn})
     return figures
+
+
+def _left_in(chain: Chain, label: str) -> int:
+    """Return the link in which a lane diverged, 0 for none."""
+    return next((i for i, link in enumerate(chain.links, 1) if label not in link["lanes"]), 0)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,14 +27,14 @@ TASKS = ("number-words", "uppercase", "sentiment")
 INITS = ("lora", "olora", "pissa", "orthogonal", "full")
 
 LANES = tuple(
-    ov.Lane(
-        init, r=4 + 4 * (i % 2), alpha=8, lr=1e-3, rslora=init == "pissa", dropout=0.1 if init == "orthogonal" else 0.0
-    )
-    for i, init in enumerate(INITS)
+    ov.Lane(init, r=r, alpha=8, lr=1e-3, rslora=init == "pissa", dropout=0.1 if init == "orthogonal" else 0.0)
+    for init, r in zip(INITS, (4, 8, 4, 8, 4), strict=True)
 )
 """Different starts, ranks and scalings."""
 
 SHORT = ov.RaceConfig(lanes=LANES, steps=3, batch_size=8, eval_size=8, eval_every=0, keep="none", device="cpu")
+
+TWO = SHORT.replace(lanes=(LANES[1], LANES[4]), steps=2)
 
 IDS = torch.randint(100, (2, 12), generator=torch.Generator().manual_seed(0))
 
@@ -60,6 +61,12 @@ def raced(chain: Chain) -> Chain:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """A chain of three links in a folder."""
     return raced(ov.chain(SHORT, TASKS, folder=tmp_path_factory.mktemp("chains") / "whole"))
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """The same with two of the lanes."""
+    return raced(ov.chain(TWO, TASKS, folder=tmp_path_factory.mktemp("chains") / "pair"))
 
 
 def test_a_merge_keeps_every_lanes_function_and_the_base_has_no_bit_changed() -> None:
@@ -225,12 +232,12 @@ def test_curvature_after_a_merge_is_that_of_the_merged_model() -> None:
     assert curvature(model, past) == pytest.approx(curvature(merged, empty), rel=1e-6)
 
 
-@pytest.mark.parametrize("stops", [(1, 2), (2, 1), (2, 3)])
-def test_a_chain_goes_on_bitwise_from_its_folder(whole: Chain, tmp_path: Path, stops: tuple[int, int]) -> None:
-    """Stopped in a link after so many steps; (2, 3) is after the last one, before anything is measured."""
+@pytest.mark.parametrize("stops", [(1, 1), (2, 1), (2, 2)])
+def test_a_chain_goes_on_bitwise_from_its_folder(pair: Chain, tmp_path: Path, stops: tuple[int, int]) -> None:
+    """Stopped in a link after so many steps; (2, 2) is after the last one, before anything is measured."""
     in_link, after = stops
     folder = tmp_path / "chain"
-    chain = ov.chain(SHORT, TASKS, folder=folder)
+    chain = ov.chain(TWO, TASKS, folder=folder)
     for link in chain:
         for step in link:
             if (link.number, step.step) == (in_link, after):
@@ -238,12 +245,12 @@ def test_a_chain_goes_on_bitwise_from_its_folder(whole: Chain, tmp_path: Path, s
         if link.number == in_link:
             break
     again = raced(ov.resume_chain(folder))
-    assert again.to_json() == whole.to_json()
+    assert again.to_json() == pair.to_json()
     for i in range(1, 4):
         name = f"link-{i}/checkpoint.safetensors"
-        ours, theirs = (restored(Path(place, f"link-{i}")).lanes.theta for place in (folder, whole.folder))
+        ours, theirs = (restored(Path(place, f"link-{i}")).lanes.theta for place in (folder, pair.folder))
         assert torch.equal(ours, theirs), name
-    assert ov.resume_chain(folder).to_json() == whole.to_json()
+    assert ov.resume_chain(folder).to_json() == pair.to_json()
     assert list(ov.resume_chain(folder)) == []
 
 
@@ -291,12 +298,8 @@ def test_what_is_kept_by_hand() -> None:
     chain = of_losses(("a", "b"), lanes, [[low] * 3 + [high] * 3, [(3.0, 1.0)] * 3 + [(4.5, 0.5)] * 3])
     first, second = kept(chain)
     assert (first.method, second.method) == ("lora", "olora")
-    assert (first.learned, first.forgotten, first.ahead, first.at_end) == (
-        (1.0,) * 3,
-        (2.0,) * 3,
-        (1.0,) * 3,
-        (2.0,) * 3,
-    )
+    assert (first.learned, first.forgotten) == ((1.0,) * 3, (2.0,) * 3)
+    assert (first.ahead, first.at_end) == ((1.0,) * 3, (2.0,) * 3)
     assert (second.learned, second.forgotten, second.ahead) == ((0.5,) * 3, (4.0,) * 3, (-1.0,) * 3)
     assert sentences(chain) == [
         "Lowest mean loss over all tasks at the end: lora, 2 nats a token.",
@@ -317,17 +320,11 @@ def test_a_task_that_comes_again_is_learned_in_its_last_link() -> None:
         ("uppercase", {}, "a chain has two or more tasks, not 'uppercase'"),
         ([], {}, "a chain has two or more tasks, not none"),
         (["uppercase", "upercase"], {}, "upercase"),
-        (
-            TASKS,
-            {"lanes": (ov.Lane("eva"),)},
-            "eva starts from data that each lane's own base would have to read anew",
-        ),
+        (TASKS, {"lanes": (ov.Lane("eva"),)}, "eva starts from data that each lane's own base"),
         (TASKS, {"test": "rows.jsonl"}, "test 'rows.jsonl' has the examples of one task"),
     ],
 )
-def test_bad_input_is_one_sentence(
-    tasks: list[str], settings: dict[str, object], message: str, tmp_path: Path
-) -> None:
+def test_bad_input_is_one_sentence(tasks: list[str], settings: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         ov.chain(SHORT.replace(**settings), tasks, folder=tmp_path / "chain")
     assert not (tmp_path / "chain").exists()
