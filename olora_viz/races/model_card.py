@@ -53,7 +53,7 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any], adapter: Pat
         f"# {label}: {model} on {task}\n\n"
         f"An adapter in PEFT's format that starts by {label_of(lane.init)}, trained on the task "
         f"{task!r} in a race of {counted(len(config.lanes), 'lane')} by olora_viz.\n\n"
-        f"{_from_step(config, results, summary['steps'])}\n\n"
+        f"{_from_step(config, results, summary['steps'])}{_merged(summary)}\n\n"
         f"| {' | '.join(head)} |\n|{'---|' * len(head)}\n{table}\n"
         f"{_forgot(config, summary, results)}"
         f"{_caveats(config, lane, counts)}\n\n"
@@ -101,6 +101,13 @@ def _from_step(config: RaceConfig, results: dict[str, Any], done: int) -> str:
     best = ", the evaluation with the lowest held-out loss" if is_best else ""
     early = f"; the lane stopped early at step {stopped_at}" if stopped_at else ""
     return f"The adapter is that of step {at} of {config.steps}{best}{early}."
+
+
+def _merged(summary: dict[str, Any]) -> str:
+    """Say what else the adapter holds; empty if its lane started from the base model."""
+    if not (count := summary.get("merged_races")):
+        return ""
+    return f" It also holds {counted(count, 'earlier race')}, merged into the lane's base before this one."
 
 
 def _forgot(config: RaceConfig, summary: dict[str, Any], results: dict[str, Any]) -> str:

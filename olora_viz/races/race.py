@@ -443,6 +443,7 @@ class Race(Iterator[Step]):
         ``final_loss`` is the held-out loss, ``final_boilerplate_loss`` that of the end token, ``parameters`` the
         number that a lane trains, ``final_text_loss`` and ``final_drift`` those on the text to keep, with
         ``keep_best`` of the adapter that is kept. Those of the test are of finished lanes, and None before.
+        ``merged_races`` is how many earlier ones were merged into the lanes' bases, see `chain`.
         """
         config, data, about = self.config, self.data, self.data.about_held_out
         base = figures_of(self.baseline, 0)
@@ -481,6 +482,7 @@ class Race(Iterator[Step]):
             "tokens": self.state.tokens,
             "adapted": self.adapted,
             "in_parts": self.in_parts,
+            "merged_races": 0 if self._lanes.past is None else self._lanes.past.links,
             "coverage": self.lanes.plan.coverage.to_json(),
             "without_gradient": self.without_gradient,
             "examples": {"train": about.train, "held_out": about.examples, "test": about.test},

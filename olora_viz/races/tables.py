@@ -159,7 +159,7 @@ class Raced:
     total: int | None = None
     """Total steps of the race, None if unknown."""
     start_loss: float | None = None
-    """Held-out loss before the first step, None if unknown."""
+    """Held-out loss before the first step, None if unknown: lanes whose bases differ have one each."""
     start_accuracy: float | None = None
     plain_text: bool = False
     config: RaceConfig | None = None
@@ -212,9 +212,9 @@ class Raced:
         known = cls._known(steps, setup)
         if not isinstance(config, Race):
             return known
-        base = config.baseline
+        base = {} if config.lanes.past else figures_of(config.baseline, 0)
         return replace(
-            known, start_loss=float(base.loss[0]), start_accuracy=float(base.accuracy[0]),
+            known, start_loss=base.get("loss"), start_accuracy=base.get("accuracy"),
             plain_text=config.task.plain_text, held_out=config.data.about_held_out,
             ended=config.status != RACING, text=config.text, device=str(config.device),
             parameters=config.lanes.plan.parameters,
@@ -223,7 +223,7 @@ class Raced:
     @classmethod
     def _of_saved(cls, run: SavedRun) -> Raced:
         summary = run.summary or {}
-        base, held_out = summary.get("base", {}), summary.get("held_out")
+        base, held_out = {} if summary.get("merged_races") else summary.get("base", {}), summary.get("held_out")
         card = TASKS.get(run.config.task)
         plain = card is not None and not card.prompt
         return replace(
