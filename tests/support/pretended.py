@@ -295,9 +295,11 @@ def as_there(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @contextmanager
-def pretended(*, has_float64: bool = True, memory: int = 1 << 34) -> Iterator[Module]:
-    """Let this machine have the device: with or without float64, and with so much memory, bytes."""
-    KINDS[NAME] = replace(KIND, has_float64=has_float64)
+def pretended(
+    *, has_float64: bool = True, memory: int = 1 << 34, dtype: torch.dtype = torch.float32
+) -> Iterator[Module]:
+    """Let this machine have the device: with or without float64, with so much memory, bytes, and ``auto`` of dtype."""
+    KINDS[NAME] = replace(KIND, has_float64=has_float64, dtype=dtype)
     DEVICE.is_here, DEVICE.has_float64, DEVICE.total = True, has_float64, memory
     DEVICE.waits.clear()
     DEVICE.begin()

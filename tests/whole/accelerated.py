@@ -20,6 +20,7 @@ from olora_viz.lanes.layers import weight_of
 from olora_viz.machine.devices import devices, resolve_device
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
+from olora_viz.races.run import resume_run, start
 from olora_viz.tasks.losses import lane_losses
 from olora_viz.web.jobs.queue import Jobs
 
@@ -136,6 +137,23 @@ def test_a_run_begun_there_goes_on_here_and_the_other_way_round(device: Module, 
         [next(racing) for _ in range(3)]
         other.restore(racing.snapshot())
         for one, expected in zip(other, whole[3:], strict=True):
+            np.testing.assert_array_equal(one.loss, expected.loss)
+
+
+def test_a_run_goes_on_in_the_dtype_in_which_it_was_begun_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = small(steps=4)
+    with as_there(monkeypatch):
+        with pretended(dtype=torch.bfloat16):
+            begun = iter(start(config, tmp_path))
+            assert [next(begun), next(begun)][-1].step == 2
+            begun.close()
+        resumed = resume_run(tmp_path)
+        assert {each.dtype for each in resumed.race.model.parameters()} == {torch.bfloat16}
+        assert resumed.race.device.type == "cpu"
+        in_bfloat16 = [*race(replace(config, dtype="bfloat16"))]
+        for one, expected in zip(resumed, in_bfloat16[2:], strict=True):
             np.testing.assert_array_equal(one.loss, expected.loss)
 
 
