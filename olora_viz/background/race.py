@@ -116,9 +116,8 @@ class BackgroundRace(BackgroundWork):
         Earlier answers stay until there are others.
         """
         ranks = zip(self.config.lanes, record.config.lanes, strict=True)
-        lanes = tuple(lane.replace(r=there.r, params=None) for lane, there in ranks)
-        raced = record.config
-        self.config = replace(self.config, steps=raced.steps, epochs=None, dtype=raced.dtype, lanes=lanes)
+        lanes = tuple(lane.replace(r=raced.r, params=None) for lane, raced in ranks)
+        self.config = replace(self.config, steps=record.config.steps, epochs=None, lanes=lanes)
         before = self.results or record
         self.results = replace(record, answers=before.answers, early_answers=before.early_answers)
 
