@@ -1,6 +1,7 @@
 """Races, measurements and studies on an accelerator, which is pretended: as on the CPU, bit for bit."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -200,6 +201,42 @@ def test_a_server_survives_a_race_that_uses_up_the_memory_of_its_device(jobs: Jo
         device.total = 1 << 34
         following = wait(jobs.start(small(device=NAME)))
         assert (following.state, following.note) == ("finished", "")
+
+
+def test_a_server_races_on_two_at_once_each_race_as_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = small(FOUR, steps=10**6, eval_every=2)
+    with as_there(monkeypatch), pretended(count=2) as device, closing(Jobs(folder=tmp_path)) as jobs:
+        works = [jobs.start(config) for _ in range(2)]
+        wait_until(lambda: all(len(work.steps) > 1 and work.state == "racing" for work in works))
+        for work in works:
+            jobs.pause(work)
+        wait_until(lambda: all(work.state == "paused" for work in works))
+        made = [len(work.steps) for work in works]
+        for work in works:
+            jobs.resume(work)
+        wait_until(lambda: all(len(work.steps) > steps for work, steps in zip(works, made, strict=True)))
+        for work in works:
+            jobs.stop(work)
+        for work in map(wait, works):
+            assert work.state == "stopped"
+            for one, other in zip(work.steps, race(replace(config, device="cpu")), strict=False):
+                np.testing.assert_array_equal(one.loss, other.loss)
+        assert {*device.made} == {0, 1}
+        assert wait(jobs.start(small(device="cpu"))).state == "finished"
+
+
+def test_tensors_of_two_do_not_mix() -> None:
+    with pretended(count=2):
+        one, other = (torch.ones(2, device=f"{NAME}:{index}") for index in (0, 1))
+        assert (one + one).device != (other + other).device
+        with pytest.raises(RuntimeError, match="same device"):
+            one + other
+        assert torch.equal(one.copy_(other).cpu(), torch.ones(2))
+        assert resolve_device(f"{NAME}:1").index == 1
+        with pytest.raises(ValueError, match=f"'{NAME}:2' is not available: this machine has cpu and {NAME}:0 and"):
+            resolve_device(f"{NAME}:2")
 
 
 LANES = ("--lane", "lora", "--lane", "olora")
