@@ -246,13 +246,17 @@ VERBS = {
     "curvature": ("curvature", "--lane", "olora", "--batch-size", "2", "--layer", "model.layers.3.mlp.up_proj"),
     "study": ("study", "--init", "lora,olora", "--seeds", "2", "--lr", "1e-3", "--steps", "1", *SMALL),
 }
-LONG = {"decide": ("decide", "--minutes", "1", "--init", "lora", "--init", "olora")}
+LONG = {
+    "decide": ("decide", "--minutes", "1", "--init", "lora", "--init", "olora"),
+    "claims": ("claims", "--only", "cost", "--batch-size", "2"),  # the one that trains least
+}
 
 
+@pytest.mark.parametrize("kind", ["without float64", *at_night("whole")])
 @pytest.mark.parametrize("verb", [*VERBS, *at_night(*LONG)])
-def test_verbs_that_compute_run_there_without_float64(verb: str, tmp_path: Path) -> None:
+def test_verbs_that_compute_run_there(verb: str, kind: str, tmp_path: Path) -> None:
     out = ("--out", str(tmp_path / "out")) * (verb in ("study", "decide")) + ("--yes",) * (verb == "study")
-    with pretended(has_float64=False) as device:
+    with pretended(**KINDS[kind]) as device:
         done = run(*(VERBS | LONG)[verb], "--task", "number-words", "--device", NAME, "--json", *out)
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
         assert device.peak > 0
