@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ def add_verbs(verb: Verb) -> None:
         parser, "--epochs", "--rows", "--eval-every", "--eval-size", "--test-size", "--schedule", "--warmup",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, help="threads of each race on a CPU")
-    parser.add_argument("--workers", type=int, default=1, help="races at once; default: 1")
+    parser.add_argument("--workers", type=int, help="races at once; default: one a GPU, or 1")
     parser.add_argument("--ray", metavar="ADDRESS", help="race on a running Ray cluster, HOST:PORT or auto")
     add_shared(parser, "--track")
     parser.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
@@ -108,6 +109,7 @@ def add_settings(parser: argparse.ArgumentParser, *lists: str) -> None:
 
 def study(options: argparse.Namespace) -> int:
     """Show the plan, run what is missing, and print the verdicts."""
+    from olora_viz.machine.devices import side_by_side
     from olora_viz.machine.memory import keep_freed
     from olora_viz.studies.folder import Ledger
     from olora_viz.studies.preregistration import check_is_study
@@ -120,10 +122,13 @@ def study(options: argparse.Namespace) -> int:
     folder, asked = _asked(options)
     ledger = Ledger(folder, asked)
     check_is_study(folder)
+    cards = side_by_side(ledger.study.race.device)
+    if options.workers is None:
+        options.workers = len(cards) if options.ray is None else 1
     check_places(ledger.study, options.workers, options.ray)
     named = tracker_of(options.track, ledger.folder)
     tracker = StudyTracker(named, ledger) if named else None
-    todo = _plan(ledger, options.workers, here=options.ray is None)
+    todo = _plan(ledger, options.workers, cards, here=options.ray is None)
     if not ledger.study.race.chat:
         say_unused_templates(ledger.study.values("model"))
     if options.plan:
@@ -222,7 +227,7 @@ def listed(name: str, text: str) -> tuple[Any, ...]:
         raise error from None
 
 
-def _plan(ledger: Ledger, workers: int, here: bool) -> int:
+def _plan(ledger: Ledger, workers: int, cards: Sequence[str], here: bool) -> int:
     """Print what the study is, and what is left to run; return the number of lanes."""
     from olora_viz.machine.memory import bytes_words
     from olora_viz.studies.method import kept_words, method_name
@@ -264,11 +269,13 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
         f"other, and up to {bytes_words(costs.memory)} of memory per race{together}, measured on "
         f"the first steps of the first of {costs.races} races"
     )
+    if here and workers > 1 and len(cards) > 1:
+        say(f"{workers} races at once, on {' and '.join(cards)}")
     for where, words in costs.data.items():
         say(f"{where}: {words}" if len(costs.data) > 1 else words)
     say(smallest_found(study))
     if here:
-        costs.check_fits(workers)
+        costs.check_fits(workers, len(cards))
     return left
 
 

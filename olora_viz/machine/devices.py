@@ -67,6 +67,24 @@ def devices() -> list[str]:
     return ["cpu", *(f"{here.type}:{i}" for i in range(max(1, torch.get_device_module(here).device_count())))]
 
 
+def side_by_side(name: str = "auto") -> list[str]:
+    """Return the devices that work can take one each: for ``auto`` the cards with memory of their own, if any.
+
+    >>> side_by_side("cuda:1")
+    ['cuda:1']
+    """
+    cards = [each for each in devices() if kind_of(torch.device(each)).has_own_memory]
+    return cards if name == "auto" and cards else [name]
+
+
+def take_accelerator(number: int) -> None:
+    """Let ``auto`` be one of several cards in this thread, the first one again after the last."""
+    cards = side_by_side()
+    if len(cards) > 1:
+        card = torch.device(cards[number % len(cards)])
+        torch.get_device_module(card).set_device(card.index)
+
+
 def check_device(name: str) -> None:
     """Check that a name could be that of a device of torch, on whatever machine.
 

@@ -18,6 +18,9 @@ _stop_flag: Any = None
 """Memory that the processes of a pool share: not zero when it stops. It has no lock, which a process that is killed
 could keep."""
 
+_number = 0
+"""Of this process in its pool."""
+
 
 class Workers(ProcessPoolExecutor):
     """A pool of processes, whose calls see when it shuts down, see `goes_on`, and which end with this one.
@@ -38,7 +41,7 @@ class Workers(ProcessPoolExecutor):
             multiprocessing.set_forkserver_preload([*modules])
         context: Any = multiprocessing.get_context("forkserver" if is_linux else "spawn")
         self._stop_flag: Any = context.RawValue("b", 0)
-        super().__init__(count, context, _begin, (self._stop_flag,))
+        super().__init__(count, context, _begin, (self._stop_flag, context.Value("i", 0)))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
         """Let running calls see that it stops, and drop those that wait."""
@@ -46,10 +49,13 @@ class Workers(ProcessPoolExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-def _begin(stop_flag: Any) -> None:
+def _begin(stop_flag: Any, begun: Any) -> None:
     """Begin a process: Ctrl-C in a terminal reaches it too, but the process that started it decides."""
-    global _stop_flag
+    global _stop_flag, _number
     _stop_flag = stop_flag
+    with begun:
+        _number = begun.value
+        begun.value += 1
     keep_freed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -61,6 +67,11 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def worker_number() -> int:
+    """Return the number of this process in its pool, from 0."""
+    return _number
 
 
 def goes_on() -> bool:

@@ -21,7 +21,7 @@ from olora_viz.lanes.layers import worded
 from olora_viz.lanes.passes import EvalMode, bypassed_modules
 from olora_viz.lanes.past import Past
 from olora_viz.machine.checks import check_whole, expect
-from olora_viz.machine.devices import resolve_device
+from olora_viz.machine.devices import DTYPES, resolve_device
 from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
 from olora_viz.machine.tables import finite_or_none, folded
 from olora_viz.machine.wording import rounded
@@ -85,7 +85,8 @@ class Race(Iterator[Step]):
     """A running race, made by `race`: an iterator of `Step`.
 
     Attributes:
-        config, task, model, tokenizer: the participants; in the config, fair rates are numbers, and epochs are steps.
+        config, task, model, tokenizer: the participants; in the config, fair rates are numbers, epochs are steps, and
+            the dtype is that of the model.
         epochs: how often it sees all training examples, if it was set up so; else None.
         data: training examples in batches, and held-out examples.
         fair_rates: the fair rates of the lanes that requested them, in order.
@@ -140,6 +141,9 @@ class Race(Iterator[Step]):
             model, tokenizer = cache.load(config, progress)
         self.model, self.tokenizer = model, tokenizer
         self.device = next(model.parameters()).device
+        base = str(model.dtype).removeprefix("torch.")
+        if config.dtype == "auto" and base in DTYPES:
+            config = replace(config, dtype=base)  # also where its run goes on on another device
         self._mode = EvalMode(model)
         self.in_step = self._closed = False
         self._progress, self._held = OfLongWork(progress), HeldInterrupt()

@@ -15,11 +15,12 @@ import torch
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.checks import expect
+from olora_viz.machine.devices import take_accelerator
 from olora_viz.machine.files import locked, read_json_object, write_json
 from olora_viz.machine.process import Progress
 from olora_viz.machine.trackers import Tracker
 from olora_viz.machine.wording import compact
-from olora_viz.machine.workers import Workers, goes_on, killed, pool_of
+from olora_viz.machine.workers import Workers, goes_on, killed, pool_of, worker_number
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
@@ -134,6 +135,7 @@ class RaceWorkers(Workers):
 
 
 def _call(fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+    take_accelerator(worker_number())
     return fn(*args, watch=lambda _: goes_on(), cache=_models, **kwargs)
 
 
@@ -183,7 +185,8 @@ def run_study(
     Args:
         study: the set-up; None for the one in the folder.
         out: the study's folder; with `ray`, one that all machines see under this name.
-        workers: number of processes, each of which runs one race at a time.
+        workers: number of processes, each of which runs one race at a time; with ``auto`` of device, on several
+            accelerators with memory of their own, one each.
         ray: address of a running Ray cluster, ``HOST:PORT`` or ``auto``, on which each race is a task that takes as
             many cores as the set-up has threads, and a GPU if its device is neither ``cpu`` nor ``auto``.
         most: maximum lanes of a race; by default see `evenly`.

@@ -92,20 +92,21 @@ class Estimate:
     data: Mapping[str, str] = field(default_factory=dict)
     """The number of examples in each part and how much of them a lane sees, by model, task and rows."""
 
-    def check_fits(self, workers: int) -> None:
-        """Check that so many races at once fit into the free memory.
+    def check_fits(self, workers: int, devices: int = 1) -> None:
+        """Check that so many races at once, on so many devices, fit into the free memory of each.
 
         Raises:
             ValueError: they do not; the message says how many do.
         """
         free = available_memory(self.device)
+        workers, where = math.ceil(workers / devices), " on a device" * (devices > 1)
         if free is None or workers * self.memory <= free:
             return
         most = int(free // self.memory)
-        fits = f"{most} would fit" if most else "not even one fits"
+        fits, needed = f"{most} would fit" if most else "not even one fits", bytes_words(workers * self.memory)
         raise ValueError(
-            f"{workers} race{'s' * (workers > 1)} at once may need {bytes_words(workers * self.memory)} of memory, "
-            f"but only {bytes_words(free)} are free: {fits}"
+            f"{workers} race{'s' * (workers > 1)} at once{where} may need {needed} of memory, but only "
+            f"{bytes_words(free)} are free: {fits}"
         )
 
 

@@ -263,7 +263,7 @@ def test_a_race_with_targets_goes_on_from_its_state_bitwise():
 
 
 def test_a_run_folder_keeps_each_adapter_with_its_layers(tmp_path):
-    made = config(lanes=(Lane("lora", r=2, targets=Q_AND_V), Lane("lora", r=2)), steps=1)
+    made = config(lanes=(Lane("lora", r=2, targets=Q_AND_V), Lane("lora", r=2)), steps=1, dtype="float32")
     list(runs.start(made, tmp_path / "run"))
     assert runs.read_config(tmp_path / "run") == made
     assert not runs.adapter_warnings(tmp_path / "run")

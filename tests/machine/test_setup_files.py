@@ -56,7 +56,7 @@ def test_a_file_sets_a_race_up_and_options_take_the_place_of_its_values(tmp_path
     done = run("race", file(tmp_path, RACE), "--run", str(folder), "--steps", "2", "--json")
     assert done.returncode == 0, done.stderr
     assert runs.read_config(folder) == RaceConfig(
-        task="number-words", steps=2, batch_size=4, eval_every=3, eval_size=8, test_size=8,
+        task="number-words", steps=2, batch_size=4, eval_every=3, eval_size=8, test_size=8, dtype="float32",
         lanes=(Lane("lora", lr=1e-3, clip=2), Lane("lora", lr=3e-3, clip=2), Lane("olora", clip=1)),
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ def test_a_finished_run_holds_what_the_contract_says(tmp_path, whole):
     folder = tmp_path / "runs" / "first"
     assert list(runs.start(CONFIG, folder)) == whole
     assert runs.read_steps(folder) == whole
-    assert runs.read_config(folder) == CONFIG
+    assert runs.read_config(folder) == replace(CONFIG, dtype="float32")
     summary = runs.read_summary(folder)
     assert summary["status"] == "finished"
     assert {k: v["status"] for k, v in summary["lanes"].items()} == {"lora": "finished", "olora": "finished"}

@@ -12,7 +12,7 @@ from support.races import small, steps_of
 import olora_viz as ov
 from olora_viz.races import run as runs
 
-CONFIG = small(eval_every=2)
+CONFIG = small(eval_every=2, dtype="float32")
 
 
 @pytest.fixture

@@ -3,12 +3,16 @@
 What a real one refuses is refused: a tensor of the CPU in an operation with one of its own, its own in NumPy, float64
 where it has none, more memory than it has. What a real one waits for is counted: a number that is read, a copy to the
 CPU, a shape that depends on values.
+
+There may be several, and tensors of two in one operation are refused. Torch itself knows the first alone: what its own
+code makes there is on the current one of the thread, and what autograd's thread makes is on whichever is needed.
 """
 
 from __future__ import annotations
 
 import collections
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,26 +50,40 @@ class Module:
     """What `torch.cuda` is: the module of the device, and what it lets happen."""
 
     def __init__(self) -> None:
-        self.is_here, self.has_float64, self.total = False, True, 1 << 34
+        self.count, self.has_float64, self.total = 0, True, 1 << 34
+        self._of_thread = threading.local()
         self.begin()
         self.waits: collections.Counter[str] = collections.Counter()
 
     def begin(self) -> None:
         """Forget what is still there of an earlier time."""
         self.used = self.peak = 0
+        self.made: collections.Counter[int | None] = collections.Counter()
+        """Bytes that each one was given."""
         self.life = object()
 
     def is_available(self) -> bool:
-        return self.is_here
+        return self.count > 0
 
     def is_initialized(self) -> bool:
         return True
 
     def device_count(self) -> int:
-        return int(self.is_here)
+        return self.count
 
     def current_device(self) -> int:
-        return 0
+        return getattr(self._of_thread, "index", 0)
+
+    def set_device(self, index: int) -> None:
+        assert 0 <= index < max(1, self.count)
+        self._of_thread.index = index
+
+    def index_of(self, device: torch.device | None) -> int | None:
+        """Return the one that is meant by a device; None if only autograd knows."""
+        if device is not None and device.index:
+            return device.index
+        is_autograds = isinstance(threading.current_thread(), threading._DummyThread)
+        return None if is_autograds else self.current_device()
 
     def _is_in_bad_fork(self) -> bool:
         return False
@@ -98,13 +116,14 @@ class Module:
                 break
         self.waits[f"{place} ({what})"] += 1
 
-    def allocate(self, tensor: torch.Tensor) -> None:
+    def allocate(self, tensor: torch.Tensor, index: int | None) -> None:
         """Count a new tensor while it lives."""
         storage = tensor.untyped_storage()
         size = storage.nbytes()
         if self.used + size > self.total:
             raise torch.OutOfMemoryError(f"{NAME} out of memory. Tried to allocate {size} bytes.")
         self.used += size
+        self.made[index] += size
         self.peak = max(self.peak, self.used)
         weakref.finalize(storage, self._free, size, self.life)
 
@@ -119,12 +138,13 @@ THERE = torch.device(NAME, 0)
 
 
 class Elsewhere(torch.Tensor):
-    """A tensor of the device; `held` is where its numbers are."""
+    """A tensor of the device; `held` is where its numbers are, and `index` which device it is, if that is known."""
 
     held: torch.Tensor
+    index: int | None
 
     @staticmethod
-    def __new__(cls, held: torch.Tensor) -> Elsewhere:
+    def __new__(cls, held: torch.Tensor, index: int | None) -> Elsewhere:
         if held.dtype == torch.float64 and not DEVICE.has_float64:
             raise TypeError(f"{NAME} does not support float64")
         return torch.Tensor._make_wrapper_subclass(
@@ -136,8 +156,12 @@ class Elsewhere(torch.Tensor):
             device=THERE,
         )
 
-    def __init__(self, held: torch.Tensor) -> None:
-        self.held = held
+    def __init__(self, held: torch.Tensor, index: int | None) -> None:
+        self.held, self.index = held, index
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(NAME, self.index or 0)
 
     def __repr__(self, **_: Any) -> str:
         return f"Elsewhere({self.held!r})"
@@ -195,6 +219,9 @@ def computed(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         bad = [tuple(each.shape) for each in tensors if not isinstance(each, Elsewhere) and each.dim() > 0]
         if bad:
             raise RuntimeError(f"Expected all tensors to be on the same device: {name} of {bad} on the CPU")
+    places = {each.index for each in own} - {None}
+    if len(places) > 1 and not name.startswith(("aten::copy_", "aten::_to_copy")):
+        raise RuntimeError(f"Expected all tensors to be on the same device: {name} on {places}")
     if own:
         _count(name, args, ends_there=ends_there)
     named = {key: _held(value) for key, value in kwargs.items() if key != "pin_memory"}
@@ -203,24 +230,27 @@ def computed(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     result = function(*map(_held, args), **named)
     if not ends_there:
         return result
-    return _back(result, {id(each.held): each for each in own}, {each.held.untyped_storage()._cdata for each in own})
+    asked = device is not None and torch.device(device).index
+    index = asked or next(iter(places), DEVICE.index_of(None))
+    seen = {each.held.untyped_storage()._cdata for each in own}
+    return _back(result, {id(each.held): each for each in own}, seen, index)
 
 
-def _back(value: Any, known: dict[int, Elsewhere], seen: set[int]) -> Any:
+def _back(value: Any, known: dict[int, Elsewhere], seen: set[int], index: int | None) -> Any:
     """Return a result as tensors of the device: `known` ones changed in place, views of `seen` ones, and new ones.
 
     A function of its own, since one that calls itself from within another would keep all of them until Python looks
     for cycles.
     """
     if isinstance(value, (list, tuple)):
-        return type(value)(_back(each, known, seen) for each in value)
+        return type(value)(_back(each, known, seen, index) for each in value)
     if not isinstance(value, torch.Tensor) or isinstance(value, Elsewhere):
         return value
     if id(value) in known:
         return known[id(value)]
     if value.untyped_storage()._cdata not in seen:
-        DEVICE.allocate(value)
-    return Elsewhere(value)
+        DEVICE.allocate(value, index)
+    return Elsewhere(value, index)
 
 
 def _count(name: str, args: Any, *, ends_there: bool) -> None:
@@ -234,19 +264,19 @@ def _count(name: str, args: Any, *, ends_there: bool) -> None:
 _library = torch.library.Library("aten", "IMPL")
 
 
-def _new(*size: int, dtype: Any, strides: Any = None) -> Elsewhere:
+def _new(*size: int, dtype: Any, device: Any, strides: Any = None) -> Elsewhere:
     held = torch.empty(size, dtype=dtype) if strides is None else torch.empty_strided(size, strides, dtype=dtype)
-    made = Elsewhere(held)
-    DEVICE.allocate(held)
+    made = Elsewhere(held, DEVICE.index_of(device))
+    DEVICE.allocate(held, made.index)
     return made
 
 
-def _empty_strided(size: Any, stride: Any, *, dtype: Any = None, **_: Any) -> Elsewhere:
-    return _new(*size, dtype=dtype, strides=stride)
+def _empty_strided(size: Any, stride: Any, *, dtype: Any = None, device: Any = None, **_: Any) -> Elsewhere:
+    return _new(*size, dtype=dtype, device=device, strides=stride)
 
 
-def _empty(size: Any, *, dtype: Any = None, **_: Any) -> Elsewhere:
-    return _new(*size, dtype=dtype)
+def _empty(size: Any, *, dtype: Any = None, device: Any = None, **_: Any) -> Elsewhere:
+    return _new(*size, dtype=dtype, device=device)
 
 
 def _copy_from(source: Any, target: Any, non_blocking: bool = False) -> Any:
@@ -285,7 +315,7 @@ KIND = DeviceKind(dtype=torch.float32)
 @contextmanager
 def as_there(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the CPU compute as it does for any accelerator: padded, all lanes in one pass, without code of its own."""
-    monkeypatch.setitem(KINDS, "cpu", KIND)
+    monkeypatch.setitem(KINDS, "cpu", replace(KIND, has_own_memory=False))
     monkeypatch.setattr(groups, "is_small", lambda plan: False)
     monkeypatch.setattr(groups, "CACHED", KIND.lanes)
     monkeypatch.setattr(data, "can_unpad", lambda model: False)
@@ -295,10 +325,12 @@ def as_there(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @contextmanager
-def pretended(*, has_float64: bool = True, memory: int = 1 << 34) -> Iterator[Module]:
-    """Let this machine have the device: with or without float64, and with so much memory, bytes."""
-    KINDS[NAME] = replace(KIND, has_float64=has_float64)
-    DEVICE.is_here, DEVICE.has_float64, DEVICE.total = True, has_float64, memory
+def pretended(
+    *, count: int = 1, has_float64: bool = True, memory: int = 1 << 34, dtype: torch.dtype = torch.float32
+) -> Iterator[Module]:
+    """Let this machine have so many devices, of so much memory and with or without float64; `dtype` is their auto."""
+    KINDS[NAME] = replace(KIND, has_float64=has_float64, dtype=dtype)
+    DEVICE.count, DEVICE.has_float64, DEVICE.total = count, has_float64, memory
     DEVICE.waits.clear()
     DEVICE.begin()
     torch.Generator = _Generator  # type: ignore[misc]
@@ -306,5 +338,6 @@ def pretended(*, has_float64: bool = True, memory: int = 1 << 34) -> Iterator[Mo
         yield DEVICE
     finally:
         torch.Generator = _PLAIN  # type: ignore[misc]
-        DEVICE.is_here, DEVICE.has_float64, DEVICE.total = False, True, 1 << 34
+        DEVICE.count, DEVICE.has_float64, DEVICE.total = 0, True, 1 << 34
+        DEVICE.set_device(0)
         del KINDS[NAME]

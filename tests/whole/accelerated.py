@@ -1,6 +1,7 @@
 """Races, measurements and studies on an accelerator, which is pretended: as on the CPU, bit for bit."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from olora_viz.lanes.layers import weight_of
 from olora_viz.machine.devices import devices, resolve_device
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
+from olora_viz.races.run import resume_run, start
 from olora_viz.tasks.losses import lane_losses
 from olora_viz.web.jobs.queue import Jobs
 
@@ -139,6 +141,23 @@ def test_a_run_begun_there_goes_on_here_and_the_other_way_round(device: Module, 
             np.testing.assert_array_equal(one.loss, expected.loss)
 
 
+def test_a_run_goes_on_in_the_dtype_in_which_it_was_begun_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = small(steps=4)
+    with as_there(monkeypatch):
+        with pretended(dtype=torch.bfloat16):
+            begun = iter(start(config, tmp_path))
+            assert [next(begun), next(begun)][-1].step == 2
+            begun.close()
+        resumed = resume_run(tmp_path)
+        assert {each.dtype for each in resumed.race.model.parameters()} == {torch.bfloat16}
+        assert resumed.race.device.type == "cpu"
+        in_bfloat16 = [*race(replace(config, dtype="bfloat16"))]
+        for one, expected in zip(resumed, in_bfloat16[2:], strict=True):
+            np.testing.assert_array_equal(one.loss, expected.loss)
+
+
 def test_adapters_of_there_are_read_here(device: Module, tmp_path: Path) -> None:
     there, here = both(small(FOUR))
     for racing, name in ((there, "there"), (here, "here")):
@@ -184,6 +203,42 @@ def test_a_server_survives_a_race_that_uses_up_the_memory_of_its_device(jobs: Jo
         assert (following.state, following.note) == ("finished", "")
 
 
+def test_a_server_races_on_two_at_once_each_race_as_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = small(FOUR, steps=10**6, eval_every=2)
+    with as_there(monkeypatch), pretended(count=2) as device, closing(Jobs(folder=tmp_path)) as jobs:
+        works = [jobs.start(config) for _ in range(2)]
+        wait_until(lambda: all(len(work.steps) > 1 and work.state == "racing" for work in works))
+        for work in works:
+            jobs.pause(work)
+        wait_until(lambda: all(work.state == "paused" for work in works))
+        made = [len(work.steps) for work in works]
+        for work in works:
+            jobs.resume(work)
+        wait_until(lambda: all(len(work.steps) > steps for work, steps in zip(works, made, strict=True)))
+        for work in works:
+            jobs.stop(work)
+        for work in map(wait, works):
+            assert work.state == "stopped"
+            for one, other in zip(work.steps, race(replace(config, device="cpu")), strict=False):
+                np.testing.assert_array_equal(one.loss, other.loss)
+        assert {*device.made} == {0, 1}
+        assert wait(jobs.start(small(device="cpu"))).state == "finished"
+
+
+def test_tensors_of_two_do_not_mix() -> None:
+    with pretended(count=2):
+        one, other = (torch.ones(2, device=f"{NAME}:{index}") for index in (0, 1))
+        assert (one + one).device != (other + other).device
+        with pytest.raises(RuntimeError, match="same device"):
+            one + other
+        assert torch.equal(one.copy_(other).cpu(), torch.ones(2))
+        assert resolve_device(f"{NAME}:1").index == 1
+        with pytest.raises(ValueError, match=f"'{NAME}:2' is not available: this machine has cpu and {NAME}:0 and"):
+            resolve_device(f"{NAME}:2")
+
+
 LANES = ("--lane", "lora", "--lane", "olora")
 SMALL = ("--batch-size", "4", "--eval-size", "4")
 VERBS = {
@@ -191,13 +246,17 @@ VERBS = {
     "curvature": ("curvature", "--lane", "olora", "--batch-size", "2", "--layer", "model.layers.3.mlp.up_proj"),
     "study": ("study", "--init", "lora,olora", "--seeds", "2", "--lr", "1e-3", "--steps", "1", *SMALL),
 }
-LONG = {"decide": ("decide", "--minutes", "1", "--init", "lora", "--init", "olora")}
+LONG = {
+    "decide": ("decide", "--minutes", "1", "--init", "lora", "--init", "olora"),
+    "claims": ("claims", "--only", "cost", "--batch-size", "2"),  # the one that trains least
+}
 
 
+@pytest.mark.parametrize("kind", ["without float64", *at_night("whole")])
 @pytest.mark.parametrize("verb", [*VERBS, *at_night(*LONG)])
-def test_verbs_that_compute_run_there_without_float64(verb: str, tmp_path: Path) -> None:
+def test_verbs_that_compute_run_there(verb: str, kind: str, tmp_path: Path) -> None:
     out = ("--out", str(tmp_path / "out")) * (verb in ("study", "decide")) + ("--yes",) * (verb == "study")
-    with pretended(has_float64=False) as device:
+    with pretended(**KINDS[kind]) as device:
         done = run(*(VERBS | LONG)[verb], "--task", "number-words", "--device", NAME, "--json", *out)
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
         assert device.peak > 0

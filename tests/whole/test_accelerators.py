@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import pandas as pd
 import pytest
 
+TESTS = Path(__file__).parents[1]
 LAWS = Path(__file__).with_name("accelerated.py")
 NAMES = [
     each.name
@@ -35,6 +37,30 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
             f"{case.attrib['name']}: {each.text}" for each in case if each.tag in ("failure", "error", "skipped")
         ]
     return found
+
+
+STUDY = (
+    "study", "--init", "lora,olora", "--seeds", "2", "--lr", "1e-3", "--steps", "2", "--batch-size", "4",
+    "--eval-size", "4", "--test-size", "4", "--task", "number-words", "--threads", "1",
+)  # fmt: skip
+
+
+def test_a_study_takes_a_worker_for_each_of_two_accelerators_and_has_the_table_of_the_cpu(tmp_path: Path) -> None:
+    tables, said = [], []
+    for options in ((), ("--device", "cpu", "--workers", "1")):
+        noted, out = tmp_path / f"noted{len(options)}", tmp_path / f"out{len(options)}"
+        noted.mkdir()
+        where = {"PYTHONPATH": os.pathsep.join(map(str, [TESTS.parent, TESTS])), "NOTED": str(noted)}
+        command = [sys.executable, str(TESTS / "support/on_two_cards.py"), *STUDY, *options, "--out", str(out)]
+        done = subprocess.run(command, env=os.environ | where, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        said.append("2 races at once, on pretended:0 and pretended:1" in done.stderr)
+        used = [path.name.split("-") for path in noted.iterdir()]
+        assert len({process for process, _ in used}) == len(used), "a process uses one"
+        assert sorted(index for _, index in used) == ([] if options else ["0", "0", "1"]), "one times, two race"
+        tables.append(pd.read_parquet(out / "lanes.parquet").drop(columns=["seconds", "run"]))
+    assert said == [True, False]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
 @pytest.mark.parametrize("law", NAMES)

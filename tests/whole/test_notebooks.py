@@ -2,11 +2,14 @@
 
 import re
 import shutil
+import sys
+from importlib.metadata import metadata
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
+from packaging.requirements import Requirement
 from support.nightly import at_night
 
 from notebooks import address
@@ -170,6 +173,20 @@ def test_the_first_cell_of_code_does_nothing_outside_of_colab(path, monkeypatch)
 
     monkeypatch.setattr("subprocess.run", refused)
     exec(first, {})
+
+
+@each
+def test_in_colab_the_first_cell_installs_the_repository_with_an_extra_that_the_package_has(path, monkeypatch):
+    commands = []
+    monkeypatch.setitem(sys.modules, "google.colab", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("subprocess.run", lambda command, check: commands.append(command))
+    (first, *_) = sources(path, "code")
+    exec(first.replace('REPOSITORY = ""', 'REPOSITORY = "someone/a.fork"'), {})
+    ((*_, wanted),) = commands
+    asked, extras = Requirement(wanted), metadata("olora_viz").get_all("Provides-Extra")
+    assert (asked.name, asked.url) == ("olora_viz", "git+https://github.com/someone/a.fork")
+    assert asked.extras == {"notebook"} <= {*extras}
 
 
 @each

@@ -1,4 +1,4 @@
-"""The jobs of all visitors, and how many may run: one computes, some wait, the last few are kept for their pages."""
+"""The jobs of all visitors, and how many run: one, or one a GPU; some wait, the last few are kept for their pages."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from olora_viz.background.study import BackgroundStudy
 from olora_viz.background.work import LAST_STEP, BackgroundWork
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.learn.gallery import recorded
+from olora_viz.machine.devices import side_by_side, take_accelerator
 from olora_viz.machine.files import cache_folder, folder_size, has_room, lock_folder, reason, temporary_folder
 from olora_viz.machine.memory import give_back, keep_all
 from olora_viz.machine.threads import make_way
@@ -85,6 +86,13 @@ def usual() -> list[Path]:
     return folders
 
 
+class _OfThread(threading.local):
+    """What each thread of the races has for itself: the models that it has loaded."""
+
+    def __init__(self) -> None:
+        self.models = ModelCache()
+
+
 class Jobs:
     """All work of this server, with its folders.
 
@@ -104,7 +112,7 @@ class Jobs:
         self._line: Line[Job] = Line(places, self.pages)
         self._jobs: dict[str, Job] = {}
         self._for_readers: dict[str, Job] = {}
-        self.models = ModelCache()
+        self._of_thread, self._cards = _OfThread(), len(side_by_side())
         self.speeds = Speeds()
         self._wake = threading.Condition()
         self._workers: list[threading.Thread] = []
@@ -115,6 +123,11 @@ class Jobs:
             self._limit(job)
             self._list(job)
         self._forget(by_size=True)
+
+    @property
+    def models(self) -> ModelCache:
+        """The models that this thread has loaded."""
+        return self._of_thread.models
 
     # What keys open ------------------------------------------------------------------------------
 
@@ -372,10 +385,11 @@ class Jobs:
 
     def _call_worker(self, first: Callable[[], object] = lambda: None) -> None:
         """Start a thread of the races if more may run at once, and wake those that wait."""
-        self._line.workers = max(1, self.executor.places) if self.executor else 1
+        self._line.workers = max(1, self.executor.places) if self.executor else self._cards
         self._workers = [worker for worker in self._workers if worker.is_alive()]
         if len(self._workers) < self._line.workers:
-            self._workers.append(threading.Thread(target=self._work, args=(first,), name="races", daemon=True))
+            given = (len(self._workers), first)
+            self._workers.append(threading.Thread(target=self._work, args=given, name="races", daemon=True))
             self._workers[-1].start()
         self._wake.notify_all()
 
@@ -384,7 +398,9 @@ class Jobs:
 
     def _follow_again(self, race: BackgroundRace, goal: float) -> bool:
         """Let a paused race follow the one that went on without it, if there is one; return whether it does."""
-        if race.state != PAUSED or race.source or self._jobs[race.id] is self._in_memory:
+        if race.state != PAUSED or race.source:
+            return False
+        if self._jobs[race.id] in (self._in_memory, *self._line.running):
             return False
         source = race.seat.find_source(self._works())
         if source is None or source.state == PAUSED:
@@ -436,7 +452,7 @@ class Jobs:
     def _end(self, job: Job) -> None:
         """End paused work; a race that is still in memory may take a moment."""
         job.work.stop()
-        if job is self._in_memory:
+        if job is self._in_memory or job in self._line.running:
             self._line.join(job, first=True)  # it asks its lanes, and ends
             self._wake.notify()
         else:
@@ -520,8 +536,9 @@ class Jobs:
 
     # The thread of the races ---------------------------------------------------------------------
 
-    def _work(self, first: Callable[[], object]) -> None:
+    def _work(self, number: int, first: Callable[[], object]) -> None:
         make_way()
+        take_accelerator(number)
         _reported(first)
         give_back()
         while True:
@@ -530,7 +547,8 @@ class Jobs:
                 job, last = self._line.call() if self._line.is_due() else None, self._in_memory
             if last is not None and last is not job:
                 _reported(last.work.release)  # until then it is in memory, and is not dropped
-            self._in_memory = job
+            alone = self._line.workers == 1
+            self._in_memory = job if alone else None
             if job is None:
                 return
             self.clear_disk()
@@ -538,6 +556,8 @@ class Jobs:
             _reported(partial(self._learn, job.work))
             self.clear_disk(but=job)
             _reported(partial(self._forget, by_size=True, but=job))
+            if not alone:  # another thread may take it next
+                _reported(job.work.release)
             give_back()
             _reported(partial(self._hand_on, job))
             with self._wake:
