@@ -264,19 +264,23 @@ def _count(name: str, args: Any, *, ends_there: bool) -> None:
 _library = torch.library.Library("aten", "IMPL")
 
 
-def _new(*size: int, dtype: Any, device: Any, strides: Any = None) -> Elsewhere:
-    held = torch.empty(size, dtype=dtype) if strides is None else torch.empty_strided(size, strides, dtype=dtype)
+def _new(held: torch.Tensor, device: Any) -> Elsewhere:
     made = Elsewhere(held, DEVICE.index_of(device))
     DEVICE.allocate(held, made.index)
     return made
 
 
 def _empty_strided(size: Any, stride: Any, *, dtype: Any = None, device: Any = None, **_: Any) -> Elsewhere:
-    return _new(*size, dtype=dtype, device=device, strides=stride)
+    return _new(torch.empty_strided(size, stride, dtype=dtype), device)
 
 
 def _empty(size: Any, *, dtype: Any = None, device: Any = None, **_: Any) -> Elsewhere:
-    return _new(*size, dtype=dtype, device=device)
+    return _new(torch.empty(size, dtype=dtype), device)
+
+
+def _eye(rows: int, columns: int | None = None, *, dtype: Any = None, device: Any = None, **_: Any) -> Elsewhere:
+    """Of its own, since torch's makes an empty tensor and resizes it, which the shape of a wrapper does not follow."""
+    return _new(torch.eye(rows, rows if columns is None else columns, dtype=dtype), device)
 
 
 def _copy_from(source: Any, target: Any, non_blocking: bool = False) -> Any:
@@ -289,6 +293,8 @@ def _copy_from(source: Any, target: Any, non_blocking: bool = False) -> Any:
 
 _library.impl("empty_strided", _empty_strided, "PrivateUse1")
 _library.impl("empty.memory_format", _empty, "PrivateUse1")
+_library.impl("eye", _eye, "PrivateUse1")
+_library.impl("eye.m", _eye, "PrivateUse1")
 _library.impl("_copy_from", _copy_from, "PrivateUse1")
 # Torch writes this one out for devices without their own, and rounds otherwise than the CPU.
 _library.impl("silu_backward", lambda *given: computed(torch.ops.aten.silu_backward.default, given, {}), "PrivateUse1")

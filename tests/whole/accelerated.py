@@ -141,6 +141,21 @@ def test_a_run_begun_there_goes_on_here_and_the_other_way_round(device: Module, 
             np.testing.assert_array_equal(one.loss, expected.loss)
 
 
+def test_a_chain_is_that_of_the_cpu(device: Module, tmp_path: Path) -> None:
+    config, tasks = small((*FOUR, ov.Lane("full", lr=1e-4)), steps=2, dtype="float32"), ("number-words", "uppercase")
+    chains = [ov.chain(replace(config, device=name), tasks, folder=tmp_path / name) for name in (NAME, "cpu")]
+    for chain in chains:
+        for link in chain:
+            list(link)
+    there, here = ([link["lanes"] for link in chain.links] for chain in chains)
+    for one, other in zip(there, here, strict=True):
+        for label, lane in one.items():
+            assert lane["results"] == other[label]["results"]
+            known = {name: value for name, value in lane["moved"].items() if value is not None}
+            assert known == pytest.approx({name: other[label]["moved"][name] for name in known}, rel=1e-5)
+    assert ov.resume_chain(tmp_path / NAME).links == chains[0].links
+
+
 def test_a_run_goes_on_in_the_dtype_in_which_it_was_begun_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
