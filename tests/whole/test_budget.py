@@ -4,10 +4,10 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = 333
+FILES = 335
 CEILING = {
     "background": 1475, "checks": 480, "cli": 1187, "figures": 3200, "initializers": 875, "lanes": 3310, "learn": 1853,
-    "machine": 1650, "measures": 1875, "models": 950, "notebook": 1325, "races": 3245, "studies": 7605, "tasks": 1832,
+    "machine": 1650, "measures": 1875, "models": 950, "notebook": 1325, "races": 3245, "studies": 7720, "tasks": 1832,
     "views": 2565, "web": 6800,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
