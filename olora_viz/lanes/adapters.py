@@ -122,6 +122,11 @@ class Lanes:
             >>> [group["lr"] for group in optimizer.param_groups]
             [0.001, 0.0003]
         """
+        for label, lane in zip(self.labels, self.lanes, strict=True):
+            if lane.dim is not None:
+                raise ValueError(
+                    f"lane {label!r} trains along {lane.dim} directions, which only a race does: leave out dim"
+                )
         rows = [nn.Parameter(row) for row in self.theta.detach()]
         computed_at = list(self.theta.detach().clone())  # the parameters to which each gradient belongs
 

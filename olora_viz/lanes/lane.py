@@ -28,6 +28,13 @@ FAIR = "fair"
 MAX_LABEL = 48
 """The longest label, in characters: it also names a folder."""
 
+AGAINST_DIM = {
+    "params": "both say how many numbers the lane trains",
+    "lora_plus": "a direction moves A and B alike",
+    "fair": "the fair rate is for the curvature along every entry",
+}
+"""The keys that a lane with `Lane.dim` cannot have, and why."""
+
 NAMES_ELSEWHERE = {"rank": "r", "learning_rate": "lr", "target_modules": "targets"}
 """Keys by their names in other libraries, where those are not similar."""
 
@@ -65,6 +72,9 @@ class Lane:
             point their share of all steps, such as 0.1. None for the race's.
         params: the number of parameters to train, such as 200_000 or ``200k``, in place of `r`: on a model the lane
             has the rank that comes nearest, so that lanes of different targets can be compared. None for `r`.
+        dim: the number d of directions to train along, drawn at random by `seed`, in place of every entry of A and B,
+            see `Subspace`: the lane trains d numbers v, and its gradient norm, its clipping and its weight decay are
+            those of v. The least d that still learns a task is its intrinsic dimension. None for every entry.
 
     Examples:
         >>> import olora_viz as ov
@@ -95,6 +105,7 @@ class Lane:
     schedule: str | None = None
     warmup: int | float | None = None
     params: int | str | None = None
+    dim: int | None = None
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -150,6 +161,11 @@ class Lane:
                 raise ValueError(f"r {self.r} and params {count} both say how large the lane is: give one")
             if self.is_dense:
                 raise ValueError(f"params {count} is not possible for {self.init}, which trains every weight")
+        if self.dim is not None:
+            check_whole("dim", self.dim, least=1)
+            for name, why in AGAINST_DIM.items():
+                if getattr(self, name) != getattr(Lane, name):
+                    raise ValueError(f"dim {self.dim} and {name} {getattr(self, name)} do not go together: {why}")
 
     def __repr__(self) -> str:
         """Return the call that makes it, without default values."""
@@ -242,7 +258,8 @@ def _check_label(label: Any) -> None:
 
 SHOWN_NAMES = {
     "lr": "", "r": "r", "alpha": "α/r", "seed": "seed", "lora_plus": "LoRA+", "dropout": "dropout", "beta1": "β₁",
-    "beta2": "β₂", "targets": "", "schedule": "", "warmup": "warm-up", "params": "params", "rslora": "rsLoRA",
+    "beta2": "β₂", "targets": "", "schedule": "", "warmup": "warm-up", "params": "params", "dim": "dim",
+    "rslora": "rsLoRA",
 }  # fmt: skip
 """What a display name calls a key of a lane, if not by its own name; rates, targets and schedules need none."""
 
@@ -345,7 +362,7 @@ def _words(field: str, values: Collection[Any]) -> dict[Any, str]:
 
 def _value(field: str, value: Any, is_short: bool) -> str:
     """Return a value in words, with its key's name."""
-    if field in ("r", "alpha", "params") and not value:
+    if field in ("r", "alpha", "params", "dim") and not value:
         return ""
     name = SHOWN_NAMES.get(field, field.replace("_", " "))
     if isinstance(getattr(Lane, field), bool):

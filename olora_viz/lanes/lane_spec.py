@@ -228,6 +228,7 @@ _READERS: dict[str, tuple[Any, str]] = {
     "schedule": (str, "a word"),
     "warmup": (read_warmup, "a whole number, or a share of all steps such as 0.1"),
     "params": (read_count, "a whole number, such as 200000 or 200k"),
+    "dim": (int, "a whole number"),
     "label": (str, "a word"),
 }
 

@@ -206,6 +206,10 @@ COPIES = 10
 """Matrices (K, P) of a race: theta, its start, the gradient, two moments, theta before an update (if that is
 measured), copies of theta and the moments during an update, and a temporary one."""
 
+ROWS_OF_DIM = 4
+"""Rows of such a matrix that a lane with `Lane.dim` has beside them: its start, its signs and, twice as wide, its
+columns."""
+
 
 def check_adapters(plan: AdapterPlan, name: str, more: int = 0, past: Past | None = None) -> None:
     """Check that the lanes fit into memory; otherwise the system would kill the process.
@@ -226,4 +230,5 @@ def check_adapters(plan: AdapterPlan, name: str, more: int = 0, past: Past | Non
 
 def adapter_bytes(plan: AdapterPlan, more: int = 0) -> int:
     """Return the memory of the lanes' adapters and their optimizer, and of more copies."""
-    return (COPIES + more) * len(plan.lanes) * plan.layout.width * plan.dtype.itemsize
+    rows = (COPIES + more) * len(plan.lanes) + ROWS_OF_DIM * sum(lane.dim is not None for lane in plan.lanes)
+    return rows * plan.layout.width * plan.dtype.itemsize

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.subspace import Subspace
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+ALONG = "along"
+"""Among the tensors of a `LaneOptimizer`: the v of all lanes with `Lane.dim`, one after the other."""
 
 
 def largest_ratio(beta1: float, beta2: float) -> float:
@@ -28,13 +33,13 @@ def largest_ratio(beta1: float, beta2: float) -> float:
 
 @dataclass(frozen=True)
 class _Part:
-    """Parameters with one learning rate: a lane's whole row, or with LoRA+ every A or every B."""
+    """Parameters with one learning rate: a lane's whole row, with LoRA+ every A or every B, or v of `Subspace`."""
 
     lane: int
     ratio: float
     """Learning rate as a multiple of the lane's."""
     pieces: tuple[tuple[slice, nn.Parameter], ...]
-    """The parameters, each with its columns of theta."""
+    """The parameters, each with its columns of theta, for v those of the moments."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class BeforeUpdate:
     """(K, P)"""
     moments: dict[str, Tensor]
     """(K, P) each"""
+    v: dict[int, Tensor]
+    """Of the lanes with `Lane.dim`."""
     clocks: list[list[Tensor]]
     """The numbers of updates, of the parts of each lane."""
     reach: np.ndarray
@@ -58,19 +65,32 @@ class LaneOptimizer:
         lanes: K, with their betas, weight decay, clipping and LoRA+ ratio.
         sizes: numbers of columns of theta for each A and B, see `Lanes.sizes`.
         frozen: (K, P), mask of frozen parameters, with zero gradient and no weight decay. None if all are trained.
+        spaces: of the lanes with `Lane.dim`. Such a lane has AdamW on v, whose moments are the first d columns of its
+            row; every update writes θ⁰ + P v into its row of theta. Clipping is by the norm of Pᵀ g, weight decay
+            shrinks v.
     """
 
     def __init__(
-        self, theta: Tensor, lanes: Sequence[Lane], sizes: Sequence[int], frozen: Tensor | None = None
+        self,
+        theta: Tensor,
+        lanes: Sequence[Lane],
+        sizes: Sequence[int],
+        frozen: Tensor | None = None,
+        spaces: Mapping[int, Subspace] | None = None,
     ) -> None:
+        self._spaces = spaces or {}
+        dims = [len(space.weights) for space in self._spaces.values()]
+        self._along = theta.new_zeros(sum(dims))
+        self._v = dict(zip(self._spaces, self._along.split(dims), strict=True))
         self._theta, self._rows, self._frozen = theta, theta.detach(), {}
         if frozen is not None:
             # Without a gradient, Adam itself changes nothing; only weight decay would.
             decaying = [k for k, lane in enumerate(lanes) if lane.weight_decay and frozen[k].any()]
+            decaying = [k for k in decaying if k not in self._spaces]
             self._frozen = {k: frozen[k] for k in decaying}
         # Parts of theta are separate parameters, so that each has its own learning rate.
         self._parts = [
-            _Part(k, ratio, tuple((at, nn.Parameter(self._rows[k, at])) for at in columns))
+            _Part(k, ratio, tuple((at, nn.Parameter(self._v.get(k, self._rows[k])[at])) for at in columns))
             for k, lane in enumerate(lanes)
             for ratio, columns in _rates(lane, sizes)
         ]
@@ -94,16 +114,27 @@ class LaneOptimizer:
         self._reach = self._largest()
 
     def before_update(self) -> BeforeUpdate:
-        """Copy theta, the moments and the clocks: 3 K P numbers."""
+        """Copy theta, the moments, v and the clocks: 3 K P numbers."""
         moments = {name: moment.clone() for name, moment in self._moments.items()}
         clocks = [[clock.clone() for clock in of_lane] for of_lane in self._clocks]
-        return BeforeUpdate(self._rows.clone(), moments, clocks, self._reach)
+        return BeforeUpdate(
+            self._rows.clone(), moments, {k: v.clone() for k, v in self._v.items()}, clocks, self._reach
+        )
+
+    def norms(self) -> Float[Tensor, " K"]:
+        """Return the norm of the gradient that each lane trains by: that of theta, or with `Lane.dim` of v."""
+        assert self._theta.grad is not None
+        norms = torch.linalg.vector_norm(self._theta.grad, dim=1)
+        for k, space in self._spaces.items():
+            norms[k] = torch.linalg.vector_norm(space.project(self._theta.grad[k]))
+        return norms
 
     def step(self, rates: np.ndarray, norms: Tensor, out: np.ndarray, before: BeforeUpdate) -> np.ndarray:
         """Update the lanes that have not diverged.
 
         Args:
             rates: (K,) learning rates of this step; with LoRA+ those of A.
+            norms: (K,) of the gradients, see `norms`.
             out: (K,) the lanes that are not updated.
             before: what lanes get back whose update overflows.
 
@@ -122,12 +153,17 @@ class LaneOptimizer:
         if self._clip is not None:  # as `clip_grad_norm_` does
             gradient.mul_((self._clip / (norms + 1e-6)).clamp(max=1.0)[:, None])
         for part in self._parts:
+            space, row = self._spaces.get(part.lane), gradient[part.lane]
+            row = space.project(row) if space else row
             for at, piece in part.pieces:
-                piece.grad = None if out[part.lane] else gradient[part.lane, at]
+                piece.grad = None if out[part.lane] else row[at]
         held = {k: self._rows[k].clone() for k in self._frozen}
         self._adamw.step()
         for k, row in held.items():
             self._rows[k] = torch.where(self._frozen[k], row, self._rows[k])
+        for k, space in self._spaces.items():
+            if not out[k]:
+                space.put(self._v[k], self._rows[k])
 
     def overflown(self, near: Sequence[int], before: BeforeUpdate) -> np.ndarray:
         """Put back the lanes of `may_overflow` whose update was not finite or close to overflow.
@@ -150,15 +186,17 @@ class LaneOptimizer:
         self._reach = before.reach
 
     def state(self) -> dict[str, Tensor]:
-        """Return the moments (K, P) and the number of updates (K), on the CPU."""
+        """Return the moments (K, P), the number of updates (K), and v of the lanes with `Lane.dim`, on the CPU."""
         counts = torch.stack([clocks[0] for clocks in self._clocks])
-        tensors = {"step": counts, **self._moments}
+        tensors = {"step": counts, **self._moments, **({ALONG: self._along} if self._spaces else {})}
         return {name: tensor.detach().clone().cpu() for name, tensor in tensors.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Restore a `state`; theta itself is already set."""
         for name, moment in self._moments.items():
             moment.copy_(state[name])
+        if self._spaces:
+            self._along.copy_(state[ALONG])
         for clocks, count in zip(self._clocks, state["step"], strict=True):
             for clock in clocks:
                 clock.copy_(count)
@@ -183,13 +221,17 @@ class LaneOptimizer:
         return [int(k) for k in np.flatnonzero(~(self._reach <= self._limit))]
 
     def _largest(self) -> np.ndarray:
-        """Return the largest magnitude in each row."""
+        """Return the largest magnitude in each row; of θ⁰ + P v a bound, max |θ⁰| + max |v|."""
         largest = torch.linalg.vector_norm(self._theta.detach(), ord=math.inf, dim=1)
+        for k, space in self._spaces.items():
+            largest[k] = space.start.abs().max() + self._v[k].abs().max()
         return largest.cpu().double().numpy()
 
     def put_back(self, k: int, before: BeforeUpdate) -> None:
         """Put back what an update has changed of a lane."""
         self._rows[k] = before.theta[k]
+        if k in self._v:
+            self._v[k].copy_(before.v[k])
         for name, values in before.moments.items():
             self._moments[name][k] = values[k]
         for clock, count in zip(self._clocks[k], before.clocks[k], strict=True):
@@ -197,7 +239,9 @@ class LaneOptimizer:
 
 
 def _rates(lane: Lane, sizes: Sequence[int]) -> list[tuple[float, list[slice]]]:
-    """Return the columns of theta by their learning rate, as a multiple of the lane's."""
+    """Return the columns of theta, or of v, by their learning rate, as a multiple of the lane's."""
+    if lane.dim is not None:
+        return [(1.0, [slice(0, lane.dim)])]
     ends = [0, *accumulate(sizes)]
     if lane.lora_plus == 1.0:
         return [(1.0, [slice(0, ends[-1])])]

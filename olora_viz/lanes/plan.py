@@ -153,7 +153,12 @@ class AdapterPlan:
 
     @property
     def parameters(self) -> tuple[int, ...]:
-        """(K) number of trained parameters of each lane."""
+        """(K) how many numbers each lane trains."""
+        return tuple(lane.dim or count for lane, count in zip(self.lanes, self.entries, strict=True))
+
+    @property
+    def entries(self) -> tuple[int, ...]:
+        """(K) number of entries of each lane's A and B that are not frozen."""
         return tuple(
             sum(self.ranks[name][k] * (into + out * (not start.frozen_B)) for name, (out, into) in self.shapes.items())
             for k, start in enumerate(self.starts)
@@ -233,7 +238,7 @@ class AdapterPlan:
 
         Raises:
             ValueError: no lane or too many, a rank above min(out, in) of a layer, a number of parameters that no rank
-                comes near, dropout on experts.
+                comes near, more directions than entries, dropout on experts.
         """
         check_count(len(lanes))
         lanes = [lane if lane.params is None else self._ranked(lane) for lane in lanes]
@@ -250,6 +255,12 @@ class AdapterPlan:
                         f"dropout {lane.dropout:g} is not possible on experts, whose inputs the "
                         f"router chooses, such as {name!r}: set it to 0, or name other targets"
                     )
+        for lane, count in zip(plan.lanes, plan.entries, strict=True):
+            if lane.dim is not None and lane.dim > count:
+                of_rank = "" if lane.is_dense else f" of rank {lane.r}"
+                raise ValueError(
+                    f"dim {lane.dim} exceeds the {count:,} entries of {lane.init}{of_rank} on these layers"
+                )
         return plan
 
     def _ranked(self, lane: Lane) -> Lane:

@@ -82,6 +82,9 @@ GLOSSARY = (
          r"$\lambda_{\max}$, bounds the rate of plain gradient descent by $2 / \lambda_{\max}$."),
     Term("initialization", "The values of $A$ and $B$ before the first step, also called the "
          "start. A race compares initializations."),
+    Term("intrinsic dimension", "The least number of random directions along which a lane learns a task nearly as "
+         "well as along every entry of $A$ and $B$. With the key dim a lane trains along so many.",
+         "Li et al. 2018, arXiv 1804.08838"),
     Term("lane", "One contender of a race: an initialization with its rank, alpha, learning rate and seed."),
     Term("LoRA", r"Plain low-rank adaptation: $A$ random, $B$ zero.",
          INITIALIZERS["lora"].source),
@@ -111,7 +114,7 @@ GLOSSARY = (
 
 MARKED = (
     "alpha", "diverged", "drift", "effective rank", "energy", "fair rate", "gradient norm", "held-out loss",
-    "Hessian eigenvalue", "nat", "principal angle", "rank", "scaling", "seed", "singular value",
+    "Hessian eigenvalue", "intrinsic dimension", "nat", "principal angle", "rank", "scaling", "seed", "singular value",
     "target modules", "text to keep",
 )  # fmt: skip
 """The terms that `with_terms` looks for: those whose meaning a reader cannot guess."""

@@ -190,6 +190,8 @@ class _Recipe:
             notes.append(
                 "It splits prompt and answer before it makes tokens of them; the race makes tokens of both together."
             )
+        if self.lane.dim is not None:
+            notes.append(f"It trains every entry of A and B; measured were {self.lane.dim} directions alone.")
         if self.schedule(self.lane)[1]:
             notes.append("Its warm-up begins at the rate 0, the race's one step later.")
         return notes
@@ -251,9 +253,9 @@ class _Recipe:
 
     def peft(self) -> str:
         """Write the script that has the race's losses: with PEFT, or with olora_viz where PEFT cannot train it."""
-        dense = self.lane.is_dense or any(map(names_experts, self.targets or ()))
+        beyond = self.lane.is_dense or self.lane.dim is not None or any(map(names_experts, self.targets or ()))
         note = "The batches, and so the losses, are the race's."
-        if dense:
+        if beyond:
             return self.header("olora_viz", note, "PEFT cannot train this lane.") + olora_viz_script(self.config)
         return self.header("PEFT", note) + peft_script(self.config, rows=self.task)
 

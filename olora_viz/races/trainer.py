@@ -18,7 +18,8 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.groups import by_group, groups_of, on_a_core
 from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.memory import Footprint
-from olora_viz.lanes.optimizer import BEST, MOMENTS, BeforeUpdate, BestAdapters, LaneOptimizer
+from olora_viz.lanes.optimizer import ALONG, BEST, MOMENTS, BeforeUpdate, BestAdapters, LaneOptimizer
+from olora_viz.lanes.subspace import subspaces
 from olora_viz.machine.process import Progress
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.measures.forgetting import Forgotten
@@ -359,7 +360,8 @@ class Trainer:
         self._config, self._lanes, self._data = config, lanes, data
         self._footprint = footprint
         self._groups = groups_of(lanes.plan, footprint.training.bytes(data.trained_with(config.prompts_in_pass)))
-        self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen)
+        spaces = subspaces(lanes.plan, lanes.theta, lanes.frozen)
+        self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen, spaces)
         self._recorder = GradientRecorder(lanes)
         self.without_gradient: list[str] | None = None
         self.before: BeforeUpdate | None = None
@@ -382,7 +384,7 @@ class Trainer:
         assert lanes.theta.grad is not None
         if self.without_gradient is None:
             self.without_gradient = without_gradient(lanes)
-        norms = torch.linalg.vector_norm(lanes.theta.grad, dim=1)
+        norms = self._optimizer.norms()
         loss, norm = torch.stack([losses, norms]).cpu().double().numpy()
         state.trained(number, loss, norm, self._base_loss)
         if recorder:
@@ -434,6 +436,8 @@ class Trainer:
         whole = tuple(self._lanes.theta.shape)
         shapes = {"theta": whole, "step": whole[:1], **dict.fromkeys(MOMENTS, whole)}
         shapes |= {BEST: whole} if self._best is not None else {}
+        dims = [lane.dim for lane in self._lanes.lanes if lane.dim is not None]
+        shapes |= {ALONG: (sum(dims),)} if dims else {}
         known = state.to_tensors()
         shapes |= {name: tuple(tensor.shape) for name, tensor in known.items()}
         integers = {"step"} | {n for n, tensor in known.items() if not tensor.is_floating_point()}

@@ -28,7 +28,8 @@ GROUPS = {
     START: "start", "targets": "target modules", "r": "rank", "params": "number of parameters", "alpha": "scaling",
     "rslora": "scaling", "lora_plus": "rates of A and B", "dropout": "regularization",
     "weight_decay": "regularization", "lr": "rate", "clip": "optimizer", "beta1": "optimizer", "beta2": "optimizer",
-    "schedule": "schedule", "warmup": "schedule", DENSE: "all weights", RECIPE: "recipes", SEVERAL: "several",
+    "schedule": "schedule", "warmup": "schedule", "dim": "number of directions", DENSE: "all weights",
+    RECIPE: "recipes", SEVERAL: "several",
 }  # fmt: skip
 """What a figure calls the setting that differs, by its key."""
 
@@ -36,8 +37,8 @@ IN_A_SENTENCE = {
     START: "the start", "targets": "the target modules", "r": "the rank", "params": "the number of parameters",
     "alpha": "alpha", "rslora": "rsLoRA", "lora_plus": "LoRA+", "dropout": "dropout", "weight_decay": "weight decay",
     "lr": "a rate of its own",
-    "clip": "clipping", "beta1": "beta1", "beta2": "beta2", "warmup": "the warm-up", DENSE: "training all weights",
-    RECIPE: "the recipes",
+    "clip": "clipping", "beta1": "beta1", "beta2": "beta2", "warmup": "the warm-up", "dim": "the number of directions",
+    DENSE: "training all weights", RECIPE: "the recipes",
 }  # fmt: skip
 """What a sentence calls it, if not *the* and its key."""
 
@@ -139,8 +140,8 @@ def _words(lane: Lane, key: str, method: str) -> str:
     if key == "targets":
         own = short_targets(plain(value)) if value else "the race's"
         return f"{own} alone" if value in ((ATTENTION,), (MLP,)) else own
-    if key == "clip" and value is None:
-        return "no clipping"
+    if value is None and key in ("clip", "dim"):
+        return "no clipping" if key == "clip" else "every entry trained"
     if key == "schedule":
         return value or "the race's"
     if key in SIZES:

@@ -140,6 +140,7 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
 
 SETTINGS = (
     "rank", "scaling", "weight decay", "clipping", "betas", "LoRA+ ratio", "dropout", "targets", "schedule", "warm-up",
+    "directions",
 )  # fmt: skip
 """The names of what a `Setting` holds, in its order."""
 
@@ -157,13 +158,14 @@ class Setting(NamedTuple):
     targets: Targets
     schedule: str | None
     warmup: int | float | None
+    dim: int | None
 
     @classmethod
     def of(cls, lane: Lane) -> Setting:
         """Return a lane's setting."""
         return cls(
             lane.r, lane.scale, lane.weight_decay, lane.clip, (lane.beta1, lane.beta2),
-            lane.lora_plus, lane.dropout, lane.targets, lane.schedule, lane.warmup,
+            lane.lora_plus, lane.dropout, lane.targets, lane.schedule, lane.warmup, lane.dim,
         )  # fmt: skip
 
 

@@ -86,6 +86,7 @@ def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
         "targets": f"targets {', '.join(setting.targets)}" if setting.targets else "no targets of their own",
         "schedule": f"a {setting.schedule} schedule" if setting.schedule else "no schedule of their own",
         "warm-up": "no warm-up of their own" if setting.warmup is None else f"warm-up: {warmup_words(setting.warmup)}",
+        "directions": "every entry trained" if setting.dim is None else f"{setting.dim} directions",
     }
     if {lane.seed for lane in lanes} != set(seeds):
         words["seed"] = f"seed{'s' * (len(seeds) > 1)} {and_([str(seed) for seed in seeds])}"

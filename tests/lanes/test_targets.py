@@ -73,6 +73,7 @@ def test_lora_beside_a_wider_lane_has_the_bits_of_a_race_on_its_own_layers():
         Lane("mica", r=2, targets=("down_proj",)),
         Lane("lora_ga", r=2, targets=("k_proj",), dropout=0.2),
         Lane("eva", r=2, targets=("o_proj", "layers.3.mlp.up_proj")),
+        Lane("pissa", r=2, lr=0.03, targets=("gate_proj",), dim=100, weight_decay=0.5, clip=0.1),
     ],
     ids=lambda lane: lane.init,
 )
@@ -115,9 +116,9 @@ def test_the_parameters_of_a_lane_are_those_that_peft_counts(init):
     assert [lane["parameters"] for lane in found] == list(plan.parameters)
 
 
-@pytest.mark.parametrize("form", ["lora", "olora"])
-def test_an_export_has_the_layers_of_its_lane_alone_and_peft_reads_it_back(tmp_path, form):
-    running = race(beside_a_wider_lane(Lane("olora", r=2, lr=1e-2, targets=Q_AND_V)))
+@pytest.mark.parametrize(("form", "dim"), [("lora", None), ("olora", None), ("lora", 64)])
+def test_an_export_has_the_layers_of_its_lane_alone_and_peft_reads_it_back(tmp_path, form, dim):
+    running = race(beside_a_wider_lane(Lane("olora", r=2, lr=1e-2, targets=Q_AND_V, dim=dim)))
     list(running)
     lanes, ids = running.lanes, torch.arange(9)[None]
     folder = write_peft(lanes, 0, tmp_path / "adapter", form)

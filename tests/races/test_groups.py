@@ -14,8 +14,8 @@ from olora_viz.machine.threads import REPORT_EVERY
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 
-LANES = (*FOUR, Lane("mica", lr=1e-3, r=2), Lane("lora", r=2, dropout=0.3))
-"""Lanes that differ in everything: one has a frozen B, another one dropout."""
+LANES = (*FOUR, Lane("mica", lr=1e-3, r=2), Lane("lora", r=2, dropout=0.3), Lane("lora", r=2, lr=0.03, dim=50))
+"""Lanes that differ in everything: one has a frozen B, another one dropout, a third trains along directions."""
 
 
 def config(**changes) -> RaceConfig:

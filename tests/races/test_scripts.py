@@ -172,6 +172,13 @@ def test_scripts_are_python_whatever_is_in_the_set_up(model, script):
     compile(script(config), "script", "exec")
 
 
+def test_peft_cannot_train_along_a_few_directions_and_the_script_with_olora_viz_can():
+    config = RaceConfig(lanes=(Lane("lora"), Lane("olora", dim=64)))
+    with pytest.raises(ValueError, match=r"the script with PEFT cannot train lane 'olora' along 64 directions"):
+        peft_script(config)
+    assert "Lane('olora', lr=0.001, r=8, dim=64)" in olora_viz_script(config)
+
+
 def test_a_fair_rate_has_to_be_found_before_peft_can_take_it():
     config = RaceConfig(lanes=(Lane("lora"), Lane("olora", fair=True)))
     with pytest.raises(ValueError, match="lane 'olora' asks for a fair rate"):

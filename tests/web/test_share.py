@@ -75,8 +75,10 @@ ANY_OF = partial(
     label=st.none() | LABEL,
 )
 DENSE = [name for name, its in INITIALIZERS.items() if its.dense]
-ANY = ANY_OF(st.sampled_from(DENSE)) | ANY_OF(
-    st.sampled_from(sorted({*INITIALIZERS} - {*DENSE})), dropout=st.floats(0, 1, exclude_max=True)
+ANY = (
+    ANY_OF(st.sampled_from(DENSE))
+    | ANY_OF(st.sampled_from(sorted({*INITIALIZERS} - {*DENSE})), dropout=st.floats(0, 1, exclude_max=True))
+    | st.builds(Lane, st.just("olora"), dim=st.integers(1, 10**6), lr=POSITIVE)
 )
 
 
