@@ -235,14 +235,20 @@ class Lanes:
         return self.scale[k] * ((now.B - start.B) @ now.A + start.B @ (now.A - start.A))
 
     @torch.no_grad()
-    def merge(self, k: int | str) -> nn.Module:
-        """Return a copy of the model with W + ΔW of lane k, without lanes."""
+    def merge(self, k: int | str, dtype: torch.dtype | None = None) -> nn.Module:
+        """Return a copy of the model with W + ΔW of lane k, without lanes.
+
+        Args:
+            dtype: of its weights; W + ΔW is rounded to it once. By default that of the model.
+        """
         k = self.number(k)
         merged = self.base()
+        for parameter in merged.parameters() if dtype else ():  # no buffers, as where transformers loads a dtype
+            parameter.data = parameter.data.to(dtype)
         layers = named_layers(merged)
         for name in self.plan.layers_of(k):
-            W = weight_of(layers[name])
-            W.copy_(W.to(self.theta.dtype) + self.delta(name, k))
+            W = weight_of(self.plan.layers[name])
+            weight_of(layers[name]).copy_(W.to(self.theta.dtype) + self.delta(name, k))
         return merged
 
     def base(self, *, shared: bool = False) -> nn.Module:
