@@ -96,8 +96,8 @@ class MergeCost:
         free = [form for form in self.merged if form not in costly]
         if not costly:
             most = max(abs(each.loss - before) for each in self.merged.values())
-            within = f"the {self.part} loss, {before:.4f} beside the base, stays within {most:.1g} in {and_(free)}"
-            return f"Merging costs nothing that matters: {within}."
+            moves = f"the {self.part} loss, {before:.4f} beside the base, moves by {most:.2g} at most"
+            return f"Merging costs nothing that matters in {and_(free)}: {moves}."
         changes = and_([
             f"into {form} changes the {self.part} loss from {before:.4f} to {each.loss:.4f} and the accuracy from "
             f"{self.beside.accuracy:.1%} to {each.accuracy:.1%}"
@@ -178,8 +178,8 @@ def merge_cost(race: Race, k: int | str, most: int = MOST_EXAMPLES) -> MergeCost
                 drift = forgotten(model, batches, beside(), 1, lambda _: report(1.0)).drift
             return FormResults(float(evaluation.loss[0]), float(evaluation.accuracy[0]), float(drift[0]))
 
-        merged = {form: results(i, _merged(lanes, k, form, in_float32)) for i, form in enumerate(FORMS, 2)}
-        return results(0, race.model), results(1, race.model, one), merged
+        base, own = results(0, race.model), results(1, race.model, one)
+        return base, own, {form: results(i, _merged(lanes, k, form, in_float32)) for i, form in enumerate(FORMS, 2)}
 
     with closing(EvalMode(race.model)):
         base, own, merged = on_a_core(lanes.plan, compare, race.afterwards)

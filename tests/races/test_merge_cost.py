@@ -175,8 +175,8 @@ def test_the_sentence_says_what_to_do():
         )
 
     assert cost(2.4, float32=0.4, bfloat16=0.41).sentence == (
-        "Merging costs nothing that matters: the test loss, 0.4000 beside the base, stays within 0.01 in float32 and "
-        "bfloat16."
+        "Merging costs nothing that matters in float32 and bfloat16: the test loss, 0.4000 beside the base, moves by "
+        "0.01 at most."
     )
     assert cost(2.4, float32=0.4, bfloat16=0.5).sentence == (
         "Merging into bfloat16 changes the test loss from 0.4000 to 0.5000 and the accuracy from 90.0% to 50.0%: keep "
