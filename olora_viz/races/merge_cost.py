@@ -40,7 +40,7 @@ FORMS = {
 MARGIN = 0.02
 """A rise of the loss up to this share of what the adapter has gained does not matter, as in a study."""
 
-MOST_EXAMPLES = 128
+MOST_EXAMPLES = 64
 """Examples that are read, at most. All forms read the same ones, so few show a difference."""
 
 
@@ -58,7 +58,18 @@ class FormResults:
 
 @dataclass(frozen=True)
 class MergeCost:
-    """The results of an adapter in several forms on the same examples; made by `merge_cost`."""
+    """The results of an adapter in several forms on the same examples; made by `merge_cost`.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> race = ov.race(ov.RaceConfig(lanes=(ov.Lane("olora", lr=3e-3),), steps=8, eval_every=0))
+        >>> steps = list(race)
+        >>> cost = ov.merge_cost(race, 0, most=16)
+        >>> print(cost.sentence)  # doctest: +ELLIPSIS
+        Merging costs nothing that matters in float32, bfloat16, float16 and nf4: the test loss, ...
+        >>> cost.beside.loss < cost.base.loss
+        True
+    """
 
     lane: str
     part: str
