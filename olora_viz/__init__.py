@@ -12,7 +12,7 @@
 - a study: Study, run_study, verdicts, decide, compare, who_leads, Scores, rate_curves, describe_rates,
   describe_reach, steps_to_reach
 - adapters, also in a training loop of your own: attach, start_peft, target_layers, training_batches, write_peft,
-  read_peft, read_back
+  read_peft, read_back, merge_cost
 - weights and adapters measured: truncation, Weight, layers_like, intruder_dimensions, update_spectra,
   inspect_adapter, compare_adapters, conditioning, tangent_kernel, curvature, gauss_newton, fair_rate
 - charts: plot_race, plot_rates, plot_study, plot_spectrum, plot_gradients, plot_conditioning, plot_claim,

@@ -40,6 +40,8 @@ def add_verbs(verb: Verb) -> None:
     form = "lora: an adapter that loads anywhere; olora: A and B alone, for PEFT's OLoRA; merged: the whole model; "
     form += "default: lora"
     parser.add_argument("--form", choices=("lora", "olora", "merged"), default="lora", help=form)
+    check = "of a run's lane, also measure what a merge costs in float32, bfloat16, float16 and 4 bits"
+    parser.add_argument("--check", action="store_true", help=check)
     add_shared(parser, "--workers", "--ray")
 
     parser = verb("push", push, "push an adapter to the Hugging Face hub, with a model card")
@@ -66,6 +68,7 @@ def export(options: argparse.Namespace) -> int:
     from olora_viz.machine.files import is_free
     from olora_viz.races import run as runs
     from olora_viz.races.export import export_lane
+    from olora_viz.races.merge_cost import merge_cost
 
     if (options.folder / CONFIG).is_file():
         return _merge(options)
@@ -88,11 +91,17 @@ def export(options: argparse.Namespace) -> int:
         raise ValueError(f"--out {str(options.out)!r} must be new or empty")
     with progress_bar() as progress:
         race = runs.restored(options.folder, progress=progress)
-    exported = export_lane(race, labels.index(options.lane), out, options.form)
+        exported = export_lane(race, labels.index(options.lane), out, options.form)
+        cost = merge_cost(race, options.lane) if options.check else None
     label, where, read_back = exported.label, str(options.out), exported.check
     written = {"lane": label, "form": exported.form, "out": where, "steps": race.done}
-    print(json.dumps(written | {"read_back": read_back.to_json()}) if options.json else f"{label} written to {where}")
+    written |= {"read_back": read_back.to_json()} | ({"merge": cost.to_json()} if cost else {})
+    print(json.dumps(written) if options.json else f"{label} written to {where}")
     say(read_back.sentence)
+    if cost and not options.json:
+        print_table(cost.rows)
+        print(cost.sentence)
+        say(cost.basis)
     return 0
 
 
@@ -106,6 +115,8 @@ def _merge(options: argparse.Namespace) -> int:
         raise ValueError(f"{str(options.folder)!r} is an adapter already: write it as a model by --form merged")
     if options.lane is not None:
         raise ValueError("--lane is for run folders: an adapter is one lane")
+    if options.check:
+        raise ValueError("--check is for run folders: an adapter's has no examples, and may not fit into memory")
     base = options.model or Path(base_of(options.folder))
     if options.model is None and not base.is_dir():
         raise ValueError(f"the adapter's model {str(base)!r} is not a folder on this machine: pass --model FOLDER")

@@ -269,15 +269,22 @@ class Lanes:
         return Past(1 if self.past is None else self.past.links + 1, layers)
 
     @torch.no_grad()
-    def merge(self, k: int | str) -> nn.Module:
-        """Return a copy of the model with W + ΔW of lane k, and its past's update, without lanes."""
+    def merge(self, k: int | str, dtype: torch.dtype | None = None) -> nn.Module:
+        """Return a copy of the model with W + ΔW of lane k, and its past's update, without lanes.
+
+        Args:
+            dtype: of its weights; the sum is rounded to it once. By default that of the model.
+        """
         k = self.number(k)
         merged = self.base()
+        for parameter in merged.parameters() if dtype else ():  # no buffers, as where transformers loads a dtype
+            parameter.data = parameter.data.to(dtype)
         layers = named_layers(merged)
         for name in self.plan.layers_of(k):
-            W = weight_of(layers[name])
-            update = self.delta(name, k) if self.past is None else self.delta(name, k) + self.past.update(name, k)
-            W.copy_(W.to(self.theta.dtype) + update)
+            W, update = weight_of(self.plan.layers[name]), self.delta(name, k)
+            if self.past is not None:
+                update = update + self.past.update(name, k)
+            weight_of(layers[name]).copy_(W.to(self.theta.dtype) + update)
         return merged
 
     def base(self, *, shared: bool = False) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -61,14 +61,14 @@ def base_predictions(model: nn.Module, batches: Sequence[Batch]) -> list[Float[T
 def forgotten(
     model: nn.Module,
     batches: Sequence[Batch],
-    base: Sequence[Float[Tensor, "_ V"]],
+    base: Iterable[Float[Tensor, "_ V"]],
     K: int,
     report: Callable[[float], None] | None = None,
 ) -> Forgotten:
     """Measure K lanes on the batches of a text.
 
     Args:
-        base: the result of `base_predictions`.
+        base: the result of `base_predictions`, of the model from which the drift is measured.
         report: called with the part that is done, before every block of the model; raises to stop.
     """
     lost: list[Tensor] = []

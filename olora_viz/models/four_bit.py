@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 STATE = ".quant_state.bitsandbytes__"
@@ -20,6 +22,29 @@ TENSORS_BESIDE = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
 
 BYTES_UNPACKED = 2**19
 """The bytes that are unpacked at once, two weights each, so few that they stay in a cache."""
+
+
+NF4 = (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+)  # fmt: skip
+"""The 16 values of four-bit NormalFloat."""
+
+BLOCK = 64
+"""Weights with one scale."""
+
+
+def nf4(W: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
+    """Round weights as NF4 does: to the nearest of 16 values, times the largest magnitude of each block of `BLOCK`.
+
+    Blocks run along the rows. The scales are not quantized in turn, as is the default of bitsandbytes.
+    """
+    blocks = F.pad(W.float().flatten(), (0, -W.numel() % BLOCK)).view(-1, BLOCK)
+    scales, values = blocks.abs().amax(1, keepdim=True), blocks.new_tensor(NF4)
+    tiny = torch.finfo(blocks.dtype).tiny  # of a block of zeros
+    codes = torch.bucketize(blocks / scales.clamp_min(tiny), (values[1:] + values[:-1]) / 2, out_int32=True)
+    return (values[codes] * scales).flatten()[: W.numel()].view_as(W).to(W.dtype)
 
 
 def is_four_bit(quantization: object) -> bool:

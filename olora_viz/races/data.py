@@ -358,14 +358,18 @@ class RaceData:
     def keep_base_predictions(self) -> None:
         """Compute what the model without lanes predicts on the text to keep, unless an earlier race has done so."""
         assert self.text is not None
-        encoded = sorted(self.text.encoded, key=lambda each: len(each.ids))
+        encoded = self.text.encoded
 
         def predictions() -> tuple[list[Batch], list[Tensor]]:
-            parts = packed(encoded, self.text_rows)
-            batches = [losses.to_device(collate(part, self._pad_id), self._device) for part in parts]
+            batches = self.batches(encoded, self.text_rows)
             return batches, base_predictions(self._model, batches)
 
         self._base_predictions = self.cache.get(("text to keep", self.text, self.text_rows), predictions)
+
+    def batches(self, encoded: Sequence[Encoded], rows: int) -> list[Batch]:
+        """Return examples without their choices in batches of at most so many rows, the shortest first."""
+        parts = packed(sorted(encoded, key=lambda each: len(each.ids)), rows)
+        return [losses.to_device(collate(part, self._pad_id), self._device) for part in parts]
 
     @property
     def predictions_bytes(self) -> int:
@@ -417,6 +421,12 @@ class RaceData:
         judged = sorted((len(e.ids) - e.supervised_from for e in self.train), reverse=True)
         epochs, rest = divmod(rows, len(judged))
         return Size(rows, max(lengths), epochs * sum(judged) + sum(judged[:rest]))
+
+    def of_model(self, model: PreTrainedModel, most: int) -> RaceData:
+        """Return the same data for another model with the same tokens, with the first so many examples to evaluate."""
+        other = copy.copy(self)
+        other._model, other.held_out, other.test = model, self.held_out[:most], self.test[:most]
+        return other
 
     def in_parts(self, config: RaceConfig, judged_rows: int, text_rows: int) -> RaceData:
         """Return the same data for a set-up of another ``accumulate``, and other rows of an evaluation's pass."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from olora_viz.machine.wording import and_
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, task_of
+from olora_viz.races.merge_cost import MergeCost, merge_cost
 from olora_viz.races.recipe_files import FILES, recipe_files
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import EVALUATIONS, Plan, plan_for
@@ -96,6 +97,8 @@ class Decision:
     """Own prompts with the expected answer, and those of the base model and the adapter."""
     tried: tuple[Tried, ...] = ()
     """What the search before the comparison has tried."""
+    merge: MergeCost | None = None
+    """What merging the final adapter into its model costs; None if it was not measured."""
 
     @property
     def recipe(self) -> dict[str, str]:
@@ -121,7 +124,8 @@ class Decision:
         taken = self.taken.to_json() if self.taken else nothing
         said: dict[str, Any] = {"sentence": self.sentence, **self.plan.seen_json()}
         said["searched"] = [each.to_json() for each in self.tried]
-        return taken | said | {"adapter": str(self.adapter) if self.adapter else None}
+        said |= {"adapter": str(self.adapter) if self.adapter else None}
+        return taken | said | {"merge": self.merge.to_json() if self.merge else None}
 
 
 def decide(
@@ -317,6 +321,9 @@ class _DecisionRun:
             is_whole = all(self._watch is None or self._watch(step) for step in steps)
         is_whole |= run.race.done == config.steps
         answers = run.race.answers(OWN_PROMPTS) if is_whole else []
+        merge = None
+        with suppress(ValueError):  # it has diverged, or there is no memory for a copy of the model
+            merge = merge_cost(run.race, 0) if is_whole else None
         run.race.lanes.detach()
         known = self.known(DONE if is_whole else FINAL)
         trained, adapter = run_folder / "adapters" / config.labels[0], self._folder / "adapter"
@@ -328,7 +335,7 @@ class _DecisionRun:
                 {"prompt": answer.prompt, "expected": answer.expected, "base": answer.base, "adapter": answer.lanes[0]}
                 for answer in answers
             )
-            known = replace(known, adapter=adapter, answers=texts)
+            known = replace(known, adapter=adapter, answers=texts, merge=merge)
         yield self._written(known)
 
     def _written(self, known: Decision) -> Decision:

@@ -75,6 +75,15 @@ def headline(known: Decision) -> Markup:
     return words.format(taken.headline, taken.why, kind, sure) + seen + worth
 
 
+def merging(known: Decision) -> Markup:
+    """Return what merging the final adapter costs, in words and as a table; empty before it is known."""
+    if known.merge is None:
+        return Markup("")
+    head, *rows = known.merge.rows
+    words = Markup('<h2>What a merge costs <span class="hint">{}</span></h2><p>{}</p>')
+    return words.format(known.merge.basis, known.merge.sentence) + table(head, rows)
+
+
 def starts(known: Decision) -> Markup:
     """Return the table of the methods at their best rates, the lowest validation loss first."""
     if not known.lanes:
@@ -297,7 +306,7 @@ def texts(known: Decision | None) -> dict[str, Markup]:
     if known is None:
         return dict(FIRST_TEXTS)
     return {
-        "headline": headline(known), "table": starts(known), "plan": plan(known),
+        "headline": headline(known) + merging(known), "table": starts(known), "plan": plan(known),
         "answers": answers(known) or FIRST_TEXTS["answers"], "searched": searched(known) or FIRST_TEXTS["searched"],
     }  # fmt: skip
 

@@ -191,8 +191,8 @@ def report_html(known: Decision, task: str, keep: str) -> str:
     charts = plot_study(known.verdicts, what=["choices", "rates", "differences", *forgotten])
     drawn = Markup(plotted(charts))  # noqa: S704
     sections = [decision.headline(known), decision.starts(known), decision.forgotten(known.verdicts), drawn]
-    sections += [decision.searched(known), decision.recipe(known), decision.answers(known), decision.plan(known)]
-    sections += [_decision_setup(known, task, keep), _repeat(known, task, keep)]
+    sections += [decision.searched(known), decision.recipe(known), decision.answers(known), decision.merging(known)]
+    sections += [decision.plan(known), _decision_setup(known, task, keep), _repeat(known, task, keep)]
     title = f"Which recipe for {task} on {known.plan.study.values('model')[0]}?"
     return whole(page(title, sections, style=DECISION_STYLE))
 

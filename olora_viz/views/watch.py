@@ -86,7 +86,7 @@ def _decision(known: Decision) -> Markup:
         picture = base64.b64encode(png_bytes(figures, width=CHART_WIDTH)).decode("ascii")
         parts.append(image.format(picture, CHART_WIDTH, known.sentence))
     plan = Markup("").join(map(Markup("<p>{}</p>").format, known.plan.words))
-    return Markup("").join([*parts, folded("Plan", plan), decision.answers(known)])
+    return Markup("").join([*parts, folded("Plan", plan), decision.answers(known), decision.merging(known)])
 
 
 def _progress(known: Decision) -> str:

@@ -306,7 +306,7 @@ def _drawn(known: Decision) -> dict[str, Any]:
             return drawn
     figures = decision.figures(known)
     drawn: dict[str, Any] = {
-        "headline": decision.headline(known), "starts": decision.starts(known),
+        "headline": decision.headline(known) + decision.merging(known), "starts": decision.starts(known),
         "searched": decision.searched(known) or FIRST_TEXTS["searched"],
         "plan": decision.plan(known), "recipe": decision.recipe(known, scripted=True) or NO_RECIPE,
         "rates": pack(figures["rates"]), "differences": pack(figures["differences"]),

@@ -50,6 +50,7 @@ def test_a_decision_stops_with_what_is_known_and_goes_on_to_its_adapter(tmp_path
     assert (tmp_path / known.folder / "report.html").is_file()
     assert "OLoRA" in shown(panel, "table")
     assert "with the adapter" in shown(panel, "answers")
+    assert "What a merge costs" in shown(panel, "headline")
     assert panel._still is not None
     assert known.sentence in panel._still["text/plain"]
     assert "starts lora, olora; ranks 2; steps 2; learning rates 0.001; seeds 2" in panel._still["text/plain"]

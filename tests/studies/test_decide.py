@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from html import unescape
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from support.small_decision import STUDY
 
 import olora_viz as ov
 from olora_viz.__main__ import main
+from olora_viz.machine.files import read_json_object
 from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.step import Step
@@ -39,6 +41,7 @@ from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.timing import Timing
 from olora_viz.studies.verdicts import verdicts_of
 from olora_viz.views import decision
+from olora_viz.views.reports import report_html
 
 PLANNED = Study(compare=METHODS, seeds=3)
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64)
@@ -388,6 +391,14 @@ def test_a_decision_goes_from_a_plan_to_an_adapter_that_peft_loads(whole: list[D
     trial = Trial(its.cell, its.method, its.best_lr or 0, 0)
     found = next(iter((summary or {})["lanes"].values()))
     assert found["final_loss"] == pytest.approx(last.verdicts.rows[trial]["valid_loss"], rel=1e-5)
+    # Its merge is measured on the test examples that judged it.
+    assert last.merge is not None
+    assert last.merge.beside.loss == pytest.approx(last.verdicts.rows[trial]["test_loss"], rel=1e-5)
+    assert read_json_object(last.folder / "decision.json")["decision"]["merge"] == last.merge.to_json()
+    assert not any(one.merge for one in whole[:-1])
+    for told in (decision.texts(last)["headline"], report_html(last, "sentiment", "none")):
+        assert last.merge.sentence in unescape(told)
+        assert all(f"<td>{cell}</td>" in told for row in last.merge.rows[1:] for cell in row[1:])
 
 
 def test_what_is_known_can_be_told_from_what_was_known_before(whole: list[Decision]) -> None:

@@ -89,6 +89,7 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
     assert "adapter/adapter_config.json" in ZipFile(paths[0]).namelist()
     report = paths[1].read_text()
     assert "Before and after" in report
+    assert all("What a merge costs" in text for text in (shown.headline, report))
     assert "--keep &#39;my diary.txt&#39;" in report
     assert "your-text.txt" not in report
     assert ended.id not in report

@@ -119,6 +119,18 @@ def test_measurements_are_those_of_the_cpu(device: Module) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-12)  # torch orders a few of its sums by the layout
 
 
+def test_a_merge_costs_there_what_it_costs_on_the_cpu_and_each_form_is_computed_in_its_dtype(device: Module) -> None:
+    there, here = both(small())
+    costs = []
+    for racing in (there, here):
+        list(racing)
+        costs.append(ov.merge_cost(racing, "olora"))
+    one, other = costs
+    assert (one.computed_in, other.computed_in) == ("its own dtype", "float32")
+    assert (one.base, one.beside, one.merged["float32"]) == (other.base, other.beside, other.merged["float32"])
+    assert all(one.merged[form].loss == pytest.approx(other.merged[form].loss, abs=0.05) for form in other.merged)
+
+
 def test_a_step_waits_for_its_results_and_for_a_look_of_transformers(device: Module) -> None:
     racing = race(small(FOUR, device=NAME, steps=3))
     next(racing)
