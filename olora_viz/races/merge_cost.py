@@ -114,7 +114,7 @@ class MergeCost:
             f"{self.beside.accuracy:.1%} to {each.accuracy:.1%}"
             for form, each in costly.items()
         ])  # fmt: skip
-        instead = f", or merge it into {' or '.join(free)}" if free else ""
+        instead = f", or merge it into {and_(free).replace(' and ', ' or ')}" if free else ""
         return f"Merging {changes}: keep the adapter beside the base{instead}."
 
     @property

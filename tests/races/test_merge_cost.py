@@ -182,6 +182,7 @@ def test_the_sentence_says_what_to_do():
         "Merging into bfloat16 changes the test loss from 0.4000 to 0.5000 and the accuracy from 90.0% to 50.0%: keep "
         "the adapter beside the base, or merge it into float32."
     )
+    assert cost(2.4, float32=0.4, bfloat16=0.4, nf4=0.5).sentence.endswith("or merge it into float32 or bfloat16.")
     lost = cost(2.4, float16=math.nan)
     assert lost.sentence.endswith(
         "from 0.4000 to nan and the accuracy from 90.0% to 50.0%: keep the adapter beside the base."
