@@ -78,11 +78,13 @@ def guide(lesson: Lesson) -> Guide | None:
 HERE = "-here"
 """Ends the name of a lesson's guide on the race that its reader's browser trains."""
 
+RACE_PRESSED = Awaited("pressed", "Race", of="#race-button")
+
 RACED_HERE = (
     GuideStep(
         "These starts train in your browser, on your own machine: this race is yours alone.",
         "Press Race.",
-        Awaited("pressed", "Race", of="#race-button"),
+        RACE_PRESSED,
         where="race-button",
         page="",
     ),
@@ -100,14 +102,44 @@ RACED_HERE = (
 SHOWN_HERE = ("adapter-figure", "loss-figure", "gradient-figure")
 """What lessons speak of and such a race shows."""
 
+ASKED_HERE = {
+    "rates-figure": GuideStep(
+        "All starts had one rate here. At another rate another one may lead.",
+        "Move the rate beside the starts, and race again.",
+        RACE_PRESSED,
+        "Compare the two races when this one has ended: a fair comparison takes each start at its better rate.",
+        where="race-button",
+        page="",
+    ),
+    "forgotten-figure": GuideStep(
+        "What the lanes forgot is not measured here, but they can be asked.",
+        "Give them a prompt of your own that has nothing to do with the task, and race again.",
+        RACE_PRESSED,
+        "Compare their answers with the base model's: whoever answers with the words of the task has forgotten "
+        "something for it.",
+        where="live-prompt",
+        page="",
+    ),
+    "take": GuideStep(
+        "Each start can be taken as a plain LoRA adapter, which PEFT loads.",
+        "Take one of them, above the chart.",
+        Awaited("pressed", "an adapter", of="#live-take a"),
+        "Its adapter_config.json says its rank: compare those of two starts.",
+        where="live-take",
+        page="",
+    ),
+}
+"""What is done there instead with what lessons speak of and such a race does not have."""
+
 
 def live_guide(lesson: Lesson) -> Guide | None:
     """Return a lesson's guide for the first page, where its race is trained; None if it cannot be."""
     if lesson.page != "race" or not live_link(lesson.config):
         return None
     do = GuideStep(lesson.see, lesson.do, where=lesson.where, page="")
+    looked = do if lesson.where in SHOWN_HERE else ASKED_HERE[lesson.where]
     check = replace(lesson.guide.steps[-1], page="")
-    return Guide(lesson.name + HERE, lesson.title, (*RACED_HERE, *[do] * (lesson.where in SHOWN_HERE), check))
+    return Guide(lesson.name + HERE, lesson.title, (*RACED_HERE, looked, check))
 
 
 def _guides(recording: str, *, is_live: bool) -> Markup:
