@@ -156,7 +156,8 @@ export function accuracyFigure(like, { groups, steps, baseline, examples }, poin
   const band = seeds > 1 ? `band: range of ${seeds} seeds` : "one seed";
   meta.unit = `${examples} held-out examples; ${band}, on your machine`;
   meta.how = "Higher is better. Held-out examples are those that no lane trains on.";
-  const margin = { ...JSON.parse(like.layout.margin), r: 100 };
+  const longest = Math.max(...groups.map(({ name }) => name.length));
+  const margin = { ...JSON.parse(like.layout.margin), r: 14 + Math.ceil(7.1 * longest) };
   const changed = { meta, margin, annotations: [...guess, ...labels] };
   return {
     data: baseline ? { base: like.data["0"], ...data } : data,
