@@ -8,7 +8,7 @@ FILES = 332
 CEILING = {
     "background": 1475, "checks": 480, "cli": 1187, "figures": 3200, "initializers": 875, "lanes": 3210, "learn": 1850,
     "machine": 1650, "measures": 1875, "models": 950, "notebook": 1325, "races": 3240, "studies": 7600, "tasks": 1832,
-    "views": 2565, "web": 6800,
+    "views": 2565, "web": 6820,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
 
