@@ -309,8 +309,7 @@ def copy_run(folder: str | Path, to: str | Path, steps: int | None = None) -> No
 def _with_steps(folder: Path, planned: RaceConfig, steps: int) -> RaceConfig:
     """Return the set-up of a run with another number of steps."""
     config, where = replace(planned, steps=steps), f"the run in {str(folder)!r}"
-    home = folder.resolve().parent
-    if any((above / STUDY).exists() for above in (home, home.parent)):
+    if _is_of_study(folder.resolve()):
         raise ValueError(f"{where} belongs to a study, whose races all have {planned.steps} steps")
     if steps <= (done := _last_step(folder)):
         raise ValueError(f"{where} has made {done} steps: it cannot end after {steps}")
@@ -322,6 +321,13 @@ def _with_steps(folder: Path, planned: RaceConfig, steps: int) -> RaceConfig:
     if any(isinstance(lane.warmup, float) for lane in planned.lanes):
         raise ValueError(f"{where} warms up over a share of its {planned.steps} steps: it cannot have {steps} instead")
     return config
+
+
+def _is_of_study(folder: Path) -> bool:
+    """Whether a run is where a study puts its own: the folder ``final``, or a number in ``runs``."""
+    home = folder.parent
+    study = home if folder.name == "final" else home.parent if home.name == "runs" and folder.name.isdigit() else None
+    return study is not None and (study / STUDY).exists()
 
 
 def _leads_on(state: dict[str, Tensor], config: RaceConfig, recorded: int) -> bool:

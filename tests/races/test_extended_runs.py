@@ -122,6 +122,13 @@ def test_a_run_of_a_study_is_refused(at, tmp_path):
         runs.resume_run(tmp_path / at, steps=LONG)
 
 
+@pytest.mark.parametrize("at", ["runs/mine", "out/0001", "mine"])
+def test_a_run_that_only_lies_beside_a_study_gets_more_steps(at, tmp_path):
+    list(runs.start(planned(SHORT), tmp_path / at))
+    (tmp_path / "study.toml").touch()
+    assert [step.step for step in runs.resume_run(tmp_path / at, steps=LONG)] == [*range(SHORT + 1, LONG + 1)]
+
+
 CHANGES = {"open", "os.remove", "os.rename", "os.truncate"}
 
 

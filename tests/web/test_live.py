@@ -10,26 +10,32 @@ import shutil
 import subprocess
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from markupsafe import Markup
 from scipy import special
 from support.needs import NEEDS_JAX
-from support.steps import a_step, judged
+from support.steps import a_step, judged, measuring
 
 import olora_viz as ov
 from olora_viz.background.race import FINAL_ANSWERS
+from olora_viz.background.record import ready_race
 from olora_viz.initializers import label_of
 from olora_viz.measures.factors import Picture
-from olora_viz.races.step import Step
+from olora_viz.measures.training import Examples
+from olora_viz.races.step import STOPPED, Step
 from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.verdict_line import verdict_line
 from olora_viz.tasks.built_in import stories
 from olora_viz.tasks.encoding import encode
-from olora_viz.tasks.evaluation import HeldOut, best_guess
+from olora_viz.tasks.evaluation import Evaluation, HeldOut, best_guess
+from olora_viz.views.race import race_view
 from olora_viz.web.site import live_script
 from olora_viz.web.site.live_data import live_data
 from olora_viz.web.site.race import LIVE_STARTS
@@ -215,6 +221,66 @@ def drawn_race(rng: np.random.Generator) -> tuple[list[ov.Lane], list[Step], flo
     return lanes, steps, rng.choice([None, 0.1, 0.5])
 
 
+def groups_of(lanes: Sequence[ov.Lane]) -> list[dict[str, Any]]:
+    """Return the lanes of each start as a page has them."""
+    groups: dict[str, list[int]] = {}
+    for k, lane in enumerate(lanes):
+        groups.setdefault(lane.init, []).append(k)
+    return [{"init": init, "name": label_of(init), "lanes": ks} for init, ks in groups.items()]
+
+
+def by_lane(examples: Examples) -> list[dict[str, Any] | None]:
+    """Return results by example as a page hears them."""
+    return [
+        {"loss": loss.tolist(), "right": right.tolist()} if np.isfinite(loss).all() else None
+        for loss, right in zip(examples.loss, examples.right, strict=True)
+    ]
+
+
+def stopped_race(rng: np.random.Generator) -> tuple[Markup, dict[str, Any]]:
+    """Return what Python's page says of a drawn race that was stopped, and what a page in the browser has heard."""
+    lanes, drawn, guess = drawn_race(rng)
+    done, base, evaluated = int(rng.integers(60)), 4.5, {step.step: step for step in drawn[1:]}
+    examples = latest_examples(drawn)
+    assert examples
+    steps = [evaluated.get(at) or a_step(at, drawn[0].loss) for at in range(1, done + 1)]
+    if done >= 10:
+        last = done // 10 * 10
+        steps[last - 1] = measuring(steps[last - 1], eval_examples=examples)
+    count = examples.loss.shape[1]
+    about = HeldOut(count, guess, "always “true”", 80, 80)
+    config = ov.RaceConfig(lanes=tuple(lanes), steps=60, eval_every=10)
+    record = replace(
+        ready_race(config),
+        state=STOPPED,
+        complete=True,
+        steps=tuple(steps),
+        held_out=about,
+        baseline=Evaluation.of_totals(np.full(1, base), np.zeros(1)),
+    )
+    messages: list[dict[str, Any]] = [{"kind": "ready", "base": {"evalLoss": base, "evalAccuracy": 0}, "answers": []}]
+    for step in steps:
+        told: dict[str, Any] = {"kind": "step", "step": step.step, "loss": [], "gradNorm": [], "diverged": []}
+        if step.eval_loss is not None:
+            lost = [value if math.isfinite(value) else None for value in step.eval_loss.tolist()]
+            told |= {"evalLoss": lost, "evalAccuracy": lost}
+            told |= {"examples": by_lane(step.eval_examples)} if step.eval_examples else {}
+        messages.append(told)
+    messages.append({"kind": "done", "status": "stopped", "step": done})
+    setup = {
+        "groups": groups_of(lanes), "questions": [], "starts": {}, "layers": {}, "steps": 60, "every": 10,
+        "examples": count, "guess": guess, "rate": "1e-3", "baseline": False,
+    }  # fmt: skip
+    return race_view(record).verdict, {"setUp": setup, "messages": messages}
+
+
+def words_of(verdict: str) -> tuple[str, ...]:
+    """Return the headline of a page's verdict, how sure it is, and what is below; empty where nothing is."""
+    opened = ('p role="status"', 'strong class="certainty', 'p class="below"')
+    parts = (re.search(f"<{tag}[^>]*>(.*?)</{tag[0]}", verdict) for tag in opened)
+    return tuple(re.sub("<[^>]*>", "", part[1]) if part else "" for part in parts)
+
+
 def test_the_verdict_is_python_s(tmp_path: Path) -> None:
     assert NODE
     rng, base, races, ours = np.random.default_rng(0), 4.5, [], []
@@ -225,23 +291,17 @@ def test_the_verdict_is_python_s(tmp_path: Path) -> None:
         about = HeldOut(examples.loss.shape[1], guess, "always “true”", 80, 80)
         line = verdict_line(lanes, examples, ended=True, held_out=about, steps=steps, start_loss=base)
         ours.append(line and (line.headline, line.tag, line.certainty.replace(" ", "-"), str(line.sentences[0])))
-        groups: dict[str, list[int]] = {}
-        for k, lane in enumerate(lanes):
-            groups.setdefault(lane.init, []).append(k)
-        is_whole = np.isfinite(examples.loss).all(1)
-        by_lane = [
-            {"loss": loss.tolist(), "right": right.tolist()} if whole else None
-            for loss, right, whole in zip(examples.loss, examples.right, is_whole, strict=True)
-        ]
         points = [{"step": 0, "values": [base] * len(lanes)}]
         for step in steps[1:]:
             lost = [value if math.isfinite(value) else None for value in step.eval_loss.tolist()]
             points.append({"step": step.step, "values": lost})
-        named = [{"init": init, "name": label_of(init), "lanes": ks} for init, ks in groups.items()]
-        races.append({"groups": named, "examples": by_lane, "points": points, "rate": "1e-3", "guess": guess})
+        heard = {"groups": groups_of(lanes), "examples": by_lane(examples), "points": points}
+        races.append(heard | {"rate": "1e-3", "guess": guess})
+    stopped = [stopped_race(rng) for _ in range(200)]
     t = [(t, freedom) for t in (0.0, 0.3, 2.0, 7.0, 90.0) for freedom in (1.0, 2.0, 3.7, 63.0, 65.4)]
     tasks = json.loads(live_data())["tasks"]
-    (tmp_path / "asked.json").write_text(json.dumps({"races": races, "tasks": list(tasks.values()), "t": t}))
+    given = {"races": races, "stopped": [heard for _, heard in stopped], "tasks": list(tasks.values()), "t": t}
+    (tmp_path / "asked.json").write_text(json.dumps(given))
     script = ROOT / "tests" / "js" / "live_verdict.mjs"
     subprocess.run([NODE, script, tmp_path / "asked.json", tmp_path / "told.json"], check=True, timeout=120)
     told = json.loads((tmp_path / "told.json").read_text())
@@ -252,6 +312,16 @@ def test_the_verdict_is_python_s(tmp_path: Path) -> None:
             assert (theirs["headline"], theirs["tag"], theirs["certainty"]) == (headline, tag, certainty)
             if "steps earlier" in headline:
                 assert re.sub("^.*: t", "T", first) in theirs["below"]
+    cut: Counter[str] = Counter()
+    for theirs, (python, _) in zip(told["stopped"], stopped, strict=True):
+        headline, tag, below = words_of(python)
+        cut[tag or headline] += 1
+        if tag:
+            assert words_of(theirs)[:2] == (headline, tag)
+        elif headline == "Stopped":
+            assert words_of(theirs) == ("Stopped", "", f"{below} Trained by this page, on your machine.")
+    assert len(cut) >= 8, cut
+    assert cut["Stopped"], cut
     tags = Counter(line[1] for line in ours if line)
     assert len(tags) >= 8, tags
     for words in ("earlier than", "are ahead of", "end level", "too few", "did better in this run", "No lane"):

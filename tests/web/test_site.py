@@ -158,6 +158,11 @@ def test_a_lesson_s_race_can_be_raced_where_it_is_read(static_site: Path) -> Non
     for name, asked in linked.items():
         assert asked["lesson"] == f"{name}-here"
         assert f'data-guide="{name}-here"' in first
+        guide = race_pages.live_guide(LESSONS[name])
+        assert guide
+        assert len(guide.steps) == 4
+        for step in guide.steps[:-1]:
+            assert re.search(f'id="{step.where}"', first) or step.where == "race-button"
         lanes = GALLERY[LESSONS[name].recording or ""].config.lanes
         assert set(asked["starts"].split(",")) == {lane.init for lane in lanes} & set(race_pages.LIVE_STARTS)
         assert (float(asked["rate"]), int(asked["rank"])) in {(lane.lr, lane.r) for lane in lanes}

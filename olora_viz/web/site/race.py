@@ -84,7 +84,6 @@ RACED_HERE = (
         "Press Race.",
         Awaited("pressed", "Race", of="#race-button"),
         where="race-button",
-        page="",
     ),
     GuideStep(
         "A minute or two.",
@@ -92,22 +91,43 @@ RACED_HERE = (
         Awaited("ended", "the end of the race"),
         "The race is over. Above the chart stands how it ended, and the slider below it goes back through its steps.",
         where="accuracy-card",
-        page="",
     ),
 )
 """The first steps of a lesson there."""
 
-SHOWN_HERE = ("adapter-figure", "loss-figure", "gradient-figure")
-"""What lessons speak of and such a race shows."""
+ASKED_HERE = {
+    "rates-figure": replace(
+        RACED_HERE[0],
+        says="All starts had one rate here. At another rate another one may lead.",
+        do="Move the rate beside the starts, and race again.",
+        then="Compare the two races when this one has ended: a fair comparison takes each start at its better rate.",
+    ),
+    "forgotten-figure": replace(
+        RACED_HERE[0],
+        says="What the lanes forgot is not measured here, but they can be asked.",
+        do="Give them a prompt of your own that has nothing to do with the task, and race again.",
+        then="Compare their answers with the base model's: whoever answers with the words of the task has forgotten "
+        "something for it.",
+        where="live-prompt",
+    ),
+    "take": GuideStep(
+        "Each start can be taken as a plain LoRA adapter, which PEFT loads.",
+        "Take one of them, above the chart.",
+        Awaited("pressed", "an adapter", of="#live-take a"),
+        "Its adapter_config.json says its rank: compare those of two starts.",
+        where="live-take",
+    ),
+}
+"""What is done there instead with what lessons speak of and such a race does not have."""
 
 
 def live_guide(lesson: Lesson) -> Guide | None:
     """Return a lesson's guide for the first page, where its race is trained; None if it cannot be."""
     if lesson.page != "race" or not live_link(lesson.config):
         return None
-    do = GuideStep(lesson.see, lesson.do, where=lesson.where, page="")
-    check = replace(lesson.guide.steps[-1], page="")
-    return Guide(lesson.name + HERE, lesson.title, (*RACED_HERE, *[do] * (lesson.where in SHOWN_HERE), check))
+    do = GuideStep(lesson.see, lesson.do, where=lesson.where)
+    steps = (*RACED_HERE, ASKED_HERE.get(lesson.where, do), lesson.guide.steps[-1])
+    return Guide(lesson.name + HERE, lesson.title, tuple(replace(step, page="") for step in steps))
 
 
 def _guides(recording: str, *, is_live: bool) -> Markup:

@@ -9,7 +9,7 @@ import { generator } from "./random.js";
 import { STARTS } from "./starts.js";
 import { mean } from "./statistics.js";
 import { vectorsOf } from "./vectors.js";
-import { onDevice, padded, paddedOnDevice, resized } from "./weights.js";
+import { numbersOf, onDevice, padded, paddedOnDevice, resized } from "./weights.js";
 
 /** @typedef {import("./types").Lane} Spec */
 /** @typedef {import("./types").Example} Example */
@@ -121,7 +121,7 @@ export function makeTrainer(weights, shape, size) {
     const time = clock(++lane.done, lr, weightDecay);
     const { next, loss, norm } = passes(lane.spec.r).step(frozen, lane.state, scale, rows, time);
     lane.state = next;
-    return { loss: (await loss.data())[0], gradNorm: (await norm.data())[0] };
+    return { loss: (await numbersOf(loss))[0], gradNorm: (await numbersOf(norm))[0] };
   };
 
   /** Judge at most a batch: the loss and the likeliest token at each answer's token. @param {Lane} lane @param {Example[]} examples */
@@ -130,7 +130,7 @@ export function makeTrainer(weights, shape, size) {
     const { frozen, scale } = read(lane);
     const theta = lane.state.theta.map((x) => x.ref);
     const { losses, best } = passes(lane.spec.r).judge(frozen, theta, scale, rowsOnDevice(laid));
-    return { ...laid, losses: await losses.data(), best: await best.data() };
+    return { ...laid, losses: await numbersOf(losses), best: await numbersOf(best) };
   };
 
   /**
@@ -185,7 +185,7 @@ export function makeTrainer(weights, shape, size) {
 
   /** A and B as they are, of some layers. @param {Lane} lane @param {string[]} [names] @returns {Promise<FactorsByLayer>} */
   const now = async ({ state, spec: { r } }, names = model.names) => {
-    const values = await Promise.all(state.theta.map((x) => x.ref.data()));
+    const values = await Promise.all(state.theta.map((x) => numbersOf(x.ref)));
     const { matrix } = passes(r).vectors;
     return Object.fromEntries(
       names.map((name) => {

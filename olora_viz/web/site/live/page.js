@@ -274,7 +274,8 @@ export function live({ offer, assets, like, show }) {
     return {
       asked: { ...race, data: { ...data, tasks: { [task.value]: { ...known, width } } } },
       words: {
-        ...{ groups, questions, starts: offer.starts, layers: offer.layers, steps: total },
+        ...{ groups, questions, starts: offer.starts, layers: offer.layers },
+        ...{ steps: total, every: offer.every },
         ...{ examples: known.heldOut.length, baseline: task.value === offer.task },
         ...{ decode: tokenizer.decode, guess: guessOf(known), rate: rateOf(rows) },
       },

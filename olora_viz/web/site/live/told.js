@@ -15,6 +15,7 @@ import { percent, verdict } from "./verdict.js";
  * @property {Record<string, StartWords>} starts
  * @property {Record<string, string>} layers words of those that are looked at
  * @property {number} steps
+ * @property {number} every steps from one evaluation to the next
  * @property {number} examples held-out ones
  * @property {number | null} guess accuracy of the best guess; null if it is never right
  * @property {string} rate of all lanes; empty if they have several
@@ -155,7 +156,8 @@ export function accuracyFigure(like, { groups, steps, baseline, examples }, poin
   const band = seeds > 1 ? `band: range of ${seeds} seeds` : "one seed";
   meta.unit = `${examples} held-out examples; ${band}, on your machine`;
   meta.how = "Higher is better. Held-out examples are those that no lane trains on.";
-  const margin = { ...JSON.parse(like.layout.margin), r: 100 };
+  const longest = Math.max(...groups.map(({ name }) => name.length));
+  const margin = { ...JSON.parse(like.layout.margin), r: 14 + Math.ceil(7.1 * longest) };
   const changed = { meta, margin, annotations: [...guess, ...labels] };
   return {
     data: baseline ? { base: like.data["0"], ...data } : data,
@@ -264,13 +266,16 @@ export function teller(like, setUp, show) {
   );
   /** @type {Extract<Heard, { kind: "ready" }> | null} */
   let ready = null;
+  /** @type {(Examples | null)[] | undefined} of the latest evaluation */
+  let judged;
 
   /** @param {number} at @param {(number | null)[]} lost @param {(number | null)[]} shares @param {(number[][] | null)[]} said @param {(PicturedByLayer | null)[]} [factors] @param {(Examples | null)[]} [examples] */
   const frame = (at, lost, shares, said, factors, examples) => {
     accuracy.push({ step: at, values: shares });
     heldOut.push({ step: at, values: lost });
+    judged = examples;
     /** @type {Record<string, string>} */
-    const texts = { verdict: at ? wordsAt(at, shares, examples) : before(shares[0]) };
+    const texts = { verdict: at ? wordsAt(at, at === setUp.steps) : before(shares[0]) };
     if (questions.length) {
       const when = at ? `at step ${at}` : "at the start";
       texts.answers = answersCard(setUp, ready?.answers ?? [], said, when);
@@ -284,12 +289,20 @@ export function teller(like, setUp, show) {
     show(frames);
   };
 
-  /** The verdict where the race has ended, at one rate. @param {number} at @param {(number | null)[]} shares @param {(Examples | null)[]} [examples] */
-  function wordsAt(at, shares, examples) {
-    const { steps, rate, guess } = setUp;
-    const isLast = at === steps && examples && rate;
-    const found = isLast ? verdict(groups, examples, heldOut, rate, guess) : null;
-    return found ? ended(found) : soFar(groups, shares, at);
+  /** The verdict where the race has ended, at one rate. @param {number} at @param {boolean} isOver */
+  function wordsAt(at, isOver) {
+    const { rate, guess } = setUp;
+    const found = isOver && judged && rate ? verdict(groups, judged, heldOut, rate, guess) : null;
+    return found ? ended(found) : soFar(groups, accuracy[accuracy.length - 1].values, at);
+  }
+
+  /** Say of a race that was stopped what its latest evaluation says of its end. */
+  function stopped() {
+    const last = frames[frames.length - 1];
+    const first = `before the first held-out results, at step ${setUp.every || setUp.steps}.`;
+    const verdict = last.at ? wordsAt(last.at, true) : line("Stopped", "", first);
+    frames[frames.length - 1] = { ...last, texts: { ...last.texts, verdict } };
+    show(frames);
   }
 
   /** @param {Extract<Heard, { kind: "ready" }>} ready @param {number} step @param {(PicturedByLayer | null)[]} [factors] */
@@ -336,6 +349,6 @@ export function teller(like, setUp, show) {
           message.factors,
           message.examples,
         );
-    }
+    } else if (message.kind === "done" && message.status === "stopped") stopped();
   };
 }

@@ -1,10 +1,11 @@
 // The weights of a small Llama, from text to matrices on the device.
 
-import { numpy as np } from "@jax-js/jax";
+import { defaultDevice, numpy as np } from "@jax-js/jax";
 
 /** @typedef {import("./types").Data} Data */
 /** @typedef {import("./types").Shape} Shape */
 /** @typedef {import("./types").Matrix} Matrix */
+/** @typedef {import("./types").Tensor} Tensor */
 
 const ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"];
 const MLP = ["gate_proj", "up_proj", "down_proj"];
@@ -80,3 +81,11 @@ export function paddedOnDevice(matrix) {
   const { values, rows, columns } = resized(matrix, padded(matrix.rows), padded(matrix.columns));
   return onDevice(values, rows, columns);
 }
+
+/**
+ * Read numbers from the device. WebAssembly is not waited for: the library compiles a kernel again for
+ * each of its uses that it meets while it waits, as of every layer.
+ *
+ * @param {Tensor} x
+ */
+export const numbersOf = async (x) => (defaultDevice() === "wasm" ? x.dataSync() : x.data());
