@@ -207,16 +207,34 @@ export function live({ offer, assets, like, show }) {
   };
   const messageOf = (/** @type {unknown} */ error) => String(/** @type {Error} */ (error).message);
 
+  async function loaded() {
+    const here = /** @type {any} */ (globalThis);
+    if (!here.oloraLive) await load(`${assets}live.js`);
+    if (!here.oloraLiveData) await load(`${assets}live-data.js`);
+    return here;
+  }
+
+  /** @type {Promise<void> | undefined} */
+  let compiled;
+  /** Whoever changes the set-up will race: what takes seconds is done meanwhile. */
+  const prepare = () => {
+    if (compiled || refusal()) return;
+    compiled = loaded()
+      .then((here) => here.oloraLive.compile(setUp(here.oloraLiveData).asked))
+      .catch(() => {}); // Race says what is wrong
+  };
+  for (const touch of ["pointerdown", "keydown"])
+    line.closest(".left")?.addEventListener(touch, prepare, { once: true });
+
   async function begin() {
     const turn = ++number;
     const cannot = refusal();
     if (cannot) return fail(cannot);
     race.disabled = true;
     say("loading", "the model and its examples, 2.5 MB");
-    const here = /** @type {any} */ (globalThis);
     try {
-      if (!here.oloraLive) await load(`${assets}live.js`);
-      if (!here.oloraLiveData) await load(`${assets}live-data.js`);
+      await (compiled ??= Promise.resolve());
+      const here = await loaded();
       const { asked, words } = setUp(here.oloraLiveData);
       const tell = teller(like, words, (frames) => show(frames, words.steps));
       document.documentElement.dataset.live = "";

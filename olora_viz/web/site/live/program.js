@@ -33,9 +33,18 @@ export function begin(source) {
     return /** @type {Host} */ (/** @type {unknown} */ (worker));
   };
   const known = gpuHere();
+  /** @param {Asked} asked @param {(message: Heard) => void} heard @param {GpuKnown} [gpu] */
+  const begun = (asked, heard, gpu = known) =>
+    startRace(asked, heard, { newHost, keep: (host, device) => idle[device].push(host), gpu });
   here.oloraLive = {
-    /** @param {Asked} asked @param {(message: Heard) => void} heard @param {GpuKnown} [gpu] */
-    startRace: (asked, heard, gpu = known) =>
-      startRace(asked, heard, { newHost, keep: (host, device) => idle[device].push(host), gpu }),
+    startRace: begun,
+    /** Let workers compile what a race like this needs: by one step, of a lane for each. @param {Asked} asked */
+    compile: (asked) =>
+      new Promise((done) => {
+        const lanes = asked.lanes.slice(0, navigator.hardwareConcurrency || 2);
+        begun({ ...asked, lanes, steps: 1 }, ({ kind }) => {
+          if (kind === "done" || kind === "error") done(null);
+        });
+      }),
   };
 }
