@@ -22,7 +22,7 @@ from olora_viz.machine.wording import counted, number, percent
 
 if TYPE_CHECKING:
     from olora_viz.cli.race import Shown
-    from olora_viz.races.chain import Chain, Link
+    from olora_viz.races.chain import Chain, ChainLink
 
 
 def run_chain(options: argparse.Namespace, shown: Shown, follow: Callable[..., None]) -> int:
@@ -73,7 +73,7 @@ def _begin(options: argparse.Namespace, shown: Shown) -> Chain:
         return chain(config_of(options), tasks if options.task else [], folder=options.folder, progress=shown)
 
 
-def _next(chain: Chain, shown: Shown) -> Link | None:
+def _next(chain: Chain, shown: Shown) -> ChainLink | None:
     """Return the next link, with the progress of what comes before it on a bar; None after the last."""
     with progress_bar() as shown.by:
         return next(chain, None)

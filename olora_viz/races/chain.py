@@ -45,7 +45,7 @@ Results = dict[str, dict[str, float | None]]
 
 
 @dataclass(frozen=True)
-class Link:
+class ChainLink:
     """One race of a chain; iterating over it trains the lanes.
 
     Attributes:
@@ -64,8 +64,8 @@ class Link:
         return iter(self.run or self.race)
 
 
-class Chain(Iterator[Link]):
-    """Races on one task after the other, from `chain`: an iterator of `Link`.
+class Chain(Iterator[ChainLink]):
+    """Races on one task after the other, from `chain`: an iterator of `ChainLink`.
 
     After each link every lane's ΔW is merged into its own base, and a new adapter starts from that: OLoRA's reads
     W + ΔW. The model in memory stays as it is: what was merged are frozen factors beside it, see `Past`. A lane that
@@ -88,7 +88,7 @@ class Chain(Iterator[Link]):
         self.base: Results = {}
         self.links: list[dict[str, Any]] = []
         self._told, self._cache, self._closed = OfLongWork(progress), ModelCache(), False
-        self._current: Link | None = None
+        self._current: ChainLink | None = None
         self._past: Past | None = None
         self._racing = list(range(len(config.lanes)))  # the lanes of the current link, or of the next one
         self._lanes = config.lanes
@@ -97,7 +97,7 @@ class Chain(Iterator[Link]):
         """A chain is its own iterator: a second loop goes on where the first one stopped."""
         return self
 
-    def __next__(self) -> Link:
+    def __next__(self) -> ChainLink:
         """Return the next link, or the current one until it has ended.
 
         Raises:
@@ -157,24 +157,24 @@ class Chain(Iterator[Link]):
             raise StoppedEarlyError
         self._told(part, words)
 
-    def _begin(self, number: int) -> Link:
+    def _begin(self, number: int) -> ChainLink:
         """Set up a link, or open its run where it was begun before."""
         task, folder = self.tasks[number - 1], self.folder and self.folder / f"link-{number}"
         if folder is not None and (folder / "config.json").exists():
             run = runs.resume_run(folder, progress=self._progress, cache=self._cache)
             self._lanes = run.race.config.lanes
-            return Link(number, task, run.race, run)
+            return ChainLink(number, task, run.race, run)
         if number > 1 and self._past is None:
             self._past = self._reread(number - 1)
         config = replace(self.config, task=task, lanes=self._lanes)
         if folder is None:
             race = Race(config, progress=self._progress, cache=self._cache, past=self._past)
-            return Link(number, task, race)
+            return ChainLink(number, task, race)
         if number == 1:
             folder.parent.mkdir(parents=True, exist_ok=True)
             self._save()
         run = runs.start(config, folder, progress=self._progress, cache=self._cache, past=self._past)
-        return Link(number, task, run.race, run)
+        return ChainLink(number, task, run.race, run)
 
     def _reread(self, number: int) -> Past:
         """Return what the lanes of a link that has ended leave behind, from its run."""
@@ -192,7 +192,7 @@ class Chain(Iterator[Link]):
         self._lanes = tuple(race.config.lanes[i] for i in kept)
         return race.lanes.onward().of(kept)
 
-    def _end(self, link: Link) -> None:
+    def _end(self, link: ChainLink) -> None:
         """Measure the lanes of a link that has ended, and merge them."""
         race = link.race
         if link.run is not None and not (link.run.folder / "summary.json").exists():
