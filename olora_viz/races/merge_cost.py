@@ -40,7 +40,7 @@ FORMS = {
 MARGIN = 0.02
 """A rise of the loss up to this share of what the adapter has gained does not matter, as in a study."""
 
-MOST_EXAMPLES = 64
+READ_EXAMPLES = 64
 """Examples that are read, at most. All forms read the same ones, so few show a difference."""
 
 
@@ -137,7 +137,7 @@ class MergeCost:
         return values | {"sentence": self.sentence}
 
 
-def merge_cost(race: Race, k: int | str, most: int = MOST_EXAMPLES) -> MergeCost:
+def merge_cost(race: Race, k: int | str, most: int = READ_EXAMPLES) -> MergeCost:
     """Compare a lane's adapter beside the base with the merged model in float32, bfloat16, float16 and 4 bits.
 
     W + ΔW and all other weights are rounded once to the form's dtype. For ``nf4`` that is bfloat16, and linear layers

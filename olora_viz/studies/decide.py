@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from olora_viz.lanes.groups import is_small
 from olora_viz.machine.checks import expect, unknown
 from olora_viz.machine.files import FORMAT, atomic_folder, check_format, read_json_object, write_json, write_text
 from olora_viz.machine.process import Progress
@@ -19,7 +20,7 @@ from olora_viz.machine.wording import and_
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, task_of
-from olora_viz.races.merge_cost import MergeCost, merge_cost
+from olora_viz.races.merge_cost import READ_EXAMPLES, MergeCost, merge_cost
 from olora_viz.races.recipe_files import FILES, recipe_files
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import EVALUATIONS, Plan, plan_for
@@ -49,6 +50,10 @@ PLANNED = (
 
 RECIPE_FOLDER = "recipe"
 """The folder, in that of a decision, with the recipe of what is taken for PEFT and other tools."""
+
+FEW_EXAMPLES = 16
+"""Examples on which a merge is compared, of a model that the caches do not hold: each is read 14 times, after the time
+limit."""
 
 OWN_PROMPTS = 6
 """Number of the user's own prompts that are answered before and after training."""
@@ -323,7 +328,8 @@ class _DecisionRun:
         answers = run.race.answers(OWN_PROMPTS) if is_whole else []
         merge = None
         with suppress(ValueError):  # it has diverged, or there is no memory for a copy of the model
-            merge = merge_cost(run.race, 0) if is_whole else None
+            few = READ_EXAMPLES if is_small(run.race.lanes.plan) else FEW_EXAMPLES
+            merge = merge_cost(run.race, 0, few) if is_whole else None
         run.race.lanes.detach()
         known = self.known(DONE if is_whole else FINAL)
         trained, adapter = run_folder / "adapters" / config.labels[0], self._folder / "adapter"
