@@ -50,7 +50,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-collect_ignore = ["support/pretended.py", "whole/accelerated.py"]
+collect_ignore = ["support/on_two_cards.py", "support/pretended.py", "whole/accelerated.py"]
 """What `test_accelerators` imports in a process of its own: torch cannot take back that it has another device."""
 
 CHAINS = (
