@@ -79,6 +79,16 @@ class Chain(Iterator[ChainLink]):
         links: for each link that has ended its task and, by the label of a lane, `results` by task and `moved`: the
             size of its update as a share of ‖W‖, that of all updates so far, their effective rank (a mean over
             layers), and the angle between its update and those before, in degrees; None in the first link.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> config = ov.RaceConfig(lanes=(ov.Lane("olora"),), steps=2, eval_size=4)
+        >>> chain = ov.chain(config, ["sentiment", "uppercase"])
+        >>> steps = [step for link in chain for step in link]
+        >>> chain
+        <Chain on glassllm: sentiment, uppercase; 2 of 2 ended>
+        >>> [sorted(link["lanes"]["olora"]["results"]) for link in chain.links]
+        [['sentiment', 'uppercase'], ['sentiment', 'uppercase']]
     """
 
     def __init__(
@@ -333,6 +343,17 @@ def resume_chain(folder: str | Path, *, progress: Progress | None = None) -> Cha
 
     Raises:
         ValueError: the folder holds no chain, or a damaged one.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> config = ov.RaceConfig(lanes=(ov.Lane("olora"),), steps=2, eval_size=4)
+        >>> with TemporaryDirectory() as folder:
+        ...     first = next(ov.chain(config, ["sentiment", "uppercase"], folder=folder))
+        ...     step = next(iter(first))
+        ...     others = [(link.number, [step.step for step in link]) for link in ov.resume_chain(folder)]
+        >>> others
+        [(1, [2]), (2, [1, 2])]
     """
     folder = Path(folder)
     if not is_chain(folder):
