@@ -131,7 +131,8 @@ class LaneLinear(torch.autograd.Function):
             else:
                 dX = product(dY, W.mT).view(X_lanes.shape).baddbmm_(U, down).view(X.shape)
         # dY·sB: the columns of `up` that belong together, s(B − B⁰) and sB⁰, add up to sB.
-        dY_sB = U[..., :r] if ctx.start is None else U[..., :r] + U[..., r : 2 * r]
+        first = U if U.shape[-1] == r else U[..., :r]  # vmap has no rule for a view of the whole
+        dY_sB = first if ctx.start is None else first + U[..., r : 2 * r]
         dA = torch.bmm(dY_sB.mT, X_lanes).to(A.dtype)
         # Z was computed outside the graph, so a second derivative has to recompute it.
         XA = torch.bmm(X_lanes, A.mT.to(X.dtype)) if torch.is_grad_enabled() else Z[..., :r]
