@@ -24,6 +24,7 @@ from support.planted_claims import (
     study_of_dtypes,
     study_of_lengths,
 )
+from support.planted_directions import judged
 from support.planted_losses import LAYERS, STUDY, bowl, gaining, study
 
 from olora_viz.figures.studies import claim_figure
@@ -121,6 +122,7 @@ LEVEL = {
         lambda: forgets_no_more.judge(planted_forgetting(OF_TWO, {})),
         r"No more means that the whole interval lies below 1\.25 times\.",
     ),
+    "intrinsic-dimension": (lambda: judged((0.1, 0.1, 0.1)), r"Level means within [\d.]+% of LoRA's loss reduction\."),
     "minor-starts": (lambda: minor_starts.judge(planted_forgetting(OF_MINOR, {})), OF_DRIFT),
     "learns-less": (lambda: learns_less.judge(planted_forgetting(OF_FULL, {})), rf"{LOSSES}.* {OF_DRIFT}"),
     **{

@@ -4,15 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from support.planted_losses import STUDY, bowl, study
+from support.planted_directions import BASE, DIMS, NEEDS, judged, losses
+from support.planted_losses import bowl, study
 
 from olora_viz.studies.claims import intrinsic_dimension
 from olora_viz.studies.claims.claim import NOT_MEASURED
 from olora_viz.studies.intrinsic import d90, least_dims, whole_cells
 from olora_viz.studies.statistics import Interval
-from olora_viz.studies.study import Study, Trial
-
-DIMS = (4, 16, 64, 256, 1024)
 
 
 @pytest.mark.parametrize("planted", [4.0, 5.0, 40.0, 900.0])
@@ -26,29 +24,6 @@ def test_a_line_over_log_d_has_its_own_least_number(planted: float) -> None:
 def test_the_first_that_reaches_it_counts_and_what_is_missing_reaches_nothing() -> None:
     reductions = np.array([[0.95, 0.5, np.nan], [0.5, 0.6, 0.95], [0.5, 0.7, 0.5]])
     np.testing.assert_allclose(least_dims([1, 10, 100], reductions, np.ones(3)), [1, np.inf, 10])
-
-
-BASE = STUDY.changed(across={"task": ("sentiment", "number-words", "uppercase"), "dim": (*DIMS, None)})
-NEEDS = {"sentiment": 10.0, "number-words": 60.0, "uppercase": 300.0}
-
-
-def losses(gains: dict[str, float]):
-    """Return a loss of 1 along every entry from a base of 5, of which at the planted number a tenth is missing.
-
-    Args:
-        gains: of OLoRA on each task, as a share of the fall.
-    """
-
-    def loss(trial: Trial) -> float:
-        dim = dict(trial.cell.others)["dim"]
-        missing = 0.0 if dim is None else max(0.0, 0.1 - 0.1 * math.log(dim / NEEDS[trial.cell.task]) / math.log(4))
-        return 1.0 + bowl(trial.lr) + 4 * (missing - gains[trial.cell.task] * (trial.method == "olora"))
-
-    return loss
-
-
-def judged(gains: tuple[float, float, float], base: Study = BASE):
-    return intrinsic_dimension.judge(study(losses(dict(zip(NEEDS, gains, strict=True))), base))
 
 
 @pytest.mark.parametrize(
