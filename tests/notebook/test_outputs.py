@@ -99,7 +99,8 @@ plan = Plan(study, 5.0, seconds=1.0, final=0.0, most=4, data="")
     said = json.loads((tmp_path / "decided" / "decision.json").read_text())["decision"]["sentence"]
     assert said in shown.data["text/plain"]
     html = shown.data["text/html"]
-    assert html.count("<img ") == html.count("<table>") == 1
+    assert (html.count("<img "), html.count("<table>")) == (1, 2)  # the lanes, and what a merge costs
+    assert "merged, nf4" in html
     assert "Before and after" in html
 
 
