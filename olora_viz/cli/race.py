@@ -78,11 +78,11 @@ def run_race(options: argparse.Namespace) -> int:
     from olora_viz.studies.verdict_line import verdict
 
     keep_freed()
-    if options.chain or (options.resume is not None and is_chain(options.resume)):
-        return run_chain(options, Shown(), _follow)
     folder = options.resume or options.folder
-    tracker = tracker_of(options.track, folder)
     try:
+        if options.chain or (options.resume is not None and is_chain(options.resume)):
+            return run_chain(options, Shown(), _follow)
+        tracker = tracker_of(options.track, folder)
         race, steps = _begin(options, shown := Shown())
     except RankError as error:
         raise ValueError(f"{error}; use a lower rank, or name other layers with --target") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from olora_viz.machine import memory
 from olora_viz.machine.checks import expect
 from olora_viz.machine.devices import in_float64
 from olora_viz.machine.files import FORMAT, check_format, is_free, read_json_object, write_json
-from olora_viz.machine.process import OfLongWork, Progress, StoppedEarlyError
+from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.machine.wording import listed
 from olora_viz.measures.spectra import effective_rank, product_singular_values
@@ -183,6 +184,7 @@ class Chain(Iterator[ChainLink]):
         if number == 1:
             folder.parent.mkdir(parents=True, exist_ok=True)
             self._save()
+        shutil.rmtree(folder, ignore_errors=True)  # a kill may have left what is written before the set-up
         run = runs.start(config, folder, progress=self._progress, cache=self._cache, past=self._past)
         return ChainLink(number, task, run.race, run)
 
@@ -213,25 +215,22 @@ class Chain(Iterator[ChainLink]):
         of_tasks = {task: self._judged(race, task) for task in dict.fromkeys(self.tasks)}
         moves = moved(lanes)
         names = [self.labels[k] for k in self._racing]
-        self.links.append(
-            {
-                "task": link.task,
-                "lanes": {
-                    label: {
-                        "results": {task: _cell(results, i) for task, results in of_tasks.items()},
-                        "moved": {name: finite_or_none(values[i]) for name, values in moves.items()},
-                    }
-                    for i, label in enumerate(names)
-                    if not out[i]
-                },
+        ended = {
+            label: {
+                "results": {task: _cell(results, i) for task, results in of_tasks.items()},
+                "moved": {name: finite_or_none(values[i]) for name, values in moves.items()},
             }
-        )
-        self._racing = [k for k, gone in zip(self._racing, out, strict=True) if not gone]
-        if self._racing and len(self):
-            self._past = self._left(race)
-        lanes.detach()
-        self._save()
-        self._current = None
+            for i, label in enumerate(names)
+            if not out[i]
+        }
+        past = self._left(race) if ended and len(self) > 1 else None
+        with HeldInterrupt() as held:
+            self.links.append({"task": link.task, "lanes": ended})
+            self._racing = [k for k, gone in zip(self._racing, out, strict=True) if not gone]
+            self._past, self._current = past, None
+            lanes.detach()
+            self._save()
+        held.release()
 
     def _judged(self, race: Race, task: str) -> Evaluation:
         """Evaluate the lanes of a race on the held-out examples of a task, and once the base model."""

@@ -328,8 +328,8 @@ class _DecisionRun:
         answers = run.race.answers(OWN_PROMPTS) if is_whole else []
         merge = None
         with suppress(ValueError):  # it has diverged, or there is no memory for a copy of the model
-            few = READ_EXAMPLES if is_small(run.race.lanes.plan) else FEW_EXAMPLES
-            merge = merge_cost(run.race, 0, few) if is_whole else None
+            read = READ_EXAMPLES if is_small(run.race.lanes.plan) else FEW_EXAMPLES
+            merge = merge_cost(run.race, 0, read) if is_whole else None
         run.race.lanes.detach()
         known = self.known(DONE if is_whole else FINAL)
         trained, adapter = run_folder / "adapters" / config.labels[0], self._folder / "adapter"

@@ -13,7 +13,7 @@ from olora_viz.figures.layout import Figure, nothing_yet
 from olora_viz.figures.rates import method_styles, study_rates_figure
 from olora_viz.figures.studies import differences_figure, varying
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.machine.tables import finite_or_none
+from olora_viz.machine.tables import finite_or_none, folded
 from olora_viz.machine.wording import and_, clock, compact, counted, duration, nats, number, percent, signed
 from olora_viz.races.recipe_files import TOOLS
 from olora_viz.studies.axes import plain
@@ -80,8 +80,8 @@ def merging(known: Decision) -> Markup:
     if known.merge is None:
         return Markup("")
     head, *rows = known.merge.rows
-    words = Markup('<h2>What a merge costs <span class="hint">{}</span></h2><p>{}</p>')
-    return words.format(known.merge.basis, known.merge.sentence) + table(head, rows)
+    words = Markup("<p>{}</p>").format(known.merge.sentence)
+    return words + folded(f"What a merge costs: {known.merge.basis}", table(head, rows))
 
 
 def starts(known: Decision) -> Markup:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+import signal
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -16,9 +18,10 @@ from torch import Tensor, nn
 
 import olora_viz as ov
 from olora_viz.initializers import INITIALIZERS, Start
-from olora_viz.lanes.adapters import attach_planned
+from olora_viz.lanes.adapters import Lanes, attach_planned
 from olora_viz.lanes.past import Past
 from olora_viz.lanes.plan import plan_adapters
+from olora_viz.races import chain as chain_module
 from olora_viz.races.chain import Chain, kept, sentences
 from olora_viz.races.race import Race
 from olora_viz.races.run import restored
@@ -255,6 +258,42 @@ def test_a_chain_goes_on_bitwise_from_its_folder(pair: Chain, tmp_path: Path, st
     assert list(ov.resume_chain(folder)) == []
 
 
+def test_a_chain_goes_on_where_a_link_was_killed_before_its_set_up_was_written(pair: Chain, tmp_path: Path) -> None:
+    folder = tmp_path / "chain"
+    shutil.copytree(Path(pair.folder), folder)
+    values = json.loads((folder / "chain.json").read_text("utf-8"))
+    (folder / "chain.json").write_text(json.dumps(values | {"links": values["links"][:1]}), "utf-8")
+    shutil.rmtree(folder / "link-3")
+    for file in [*(folder / "link-2").iterdir()]:
+        if file.name != "past.safetensors":
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+    assert raced(ov.resume_chain(folder)).to_json() == pair.to_json()
+
+
+@pytest.mark.parametrize("where", ["judged", "onward", "detach"])
+def test_an_interrupt_at_the_end_of_a_link_loses_nothing(
+    where: str, pair: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = ov.chain(TWO, TASKS)
+    list(next(chain))
+    owner, call = (chain_module, chain_module.judged) if where == "judged" else (Lanes, getattr(Lanes, where))
+    known = signal.getsignal(signal.SIGINT)
+
+    def interrupted(*given: Any) -> Any:
+        monkeypatch.setattr(owner, where, call)
+        signal.raise_signal(signal.SIGINT)
+        return call(*given)
+
+    monkeypatch.setattr(owner, where, interrupted)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(chain)
+    finally:
+        signal.signal(signal.SIGINT, known)
+    assert raced(chain).links == pair.links
+
+
 def test_a_loop_that_is_left_goes_on_in_the_same_link() -> None:
     chain = ov.chain(SHORT.replace(lanes=LANES[:1]), TASKS[:2])
     for link in chain:
@@ -379,6 +418,7 @@ def test_the_command_line_races_a_chain_and_reads_it_again(tmp_path: Path) -> No
     ("more", "message"),
     [
         (("--task", "uppercase"), "a chain has two or more tasks, not 'uppercase'"),
+        (("--lane", "lora:r=500"), "use a lower rank, or name other layers with --target"),
         (("--track", "trackio", "--run", "there"), "--track reports one race: leave it out of a chain"),
     ],
 )

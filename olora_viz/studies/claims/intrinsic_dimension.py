@@ -39,6 +39,11 @@ class TaskGain(NamedTuple):
     gains: Float[np.ndarray, " seeds"]
     """By how much OLoRA's loss is lower along every entry, as a share of LoRA's loss reduction."""
 
+    @property
+    def dim(self) -> float:
+        """The mean d90 over the seeds, of its logarithm."""
+        return float(np.exp(np.log(self.dims).mean()))
+
 
 def slopes(tasks: list[TaskGain]) -> Float[np.ndarray, " seeds"]:
     """Return for each seed by how much the gain rises with four times the directions, fitted over the tasks.
@@ -78,7 +83,7 @@ def judge(verdicts: Verdicts) -> Finding:
             f"LoRA's intrinsic dimension is known for {len(tasks)} of {len(cells)} tasks, and a relation needs "
             f"{LEAST_TASKS}{so_far}"
         )
-    tasks.sort(key=lambda task: np.log(task.dims).mean())
+    tasks.sort(key=lambda task: task.dim)
     of_seeds = slopes(tasks)
     if not np.isfinite(of_seeds).all():
         return not_measured(f"the tasks do not differ in LoRA's intrinsic dimension: d90 is {and_(told)}")
@@ -95,13 +100,9 @@ def judge(verdicts: Verdicts) -> Finding:
             f"four times the directions OLoRA's gain over LoRA changes by {slope.mean:+.2g} of LoRA's loss reduction "
             f"({ends(slope, over, '+.2g')}){', but without one of the tasks the sign turns' * depends}.{within}"
         ),
-        numbers={"tasks": len(tasks), "slope": slope}
-        | {f"d90_{task.name}": float(np.exp(np.log(task.dims).mean())) for task in tasks},
+        numbers={"tasks": len(tasks), "slope": slope} | {f"d90_{task.name}": task.dim for task in tasks},
         seeds=study.seeds,
-        bars=tuple(
-            Bar.of(f"{task.name}, d90 {np.exp(np.log(task.dims).mean()):.0f}", t_interval(task.gains))
-            for task in tasks
-        ),
+        bars=tuple(Bar.of(f"{task.name}, d90 {task.dim:.0f}", t_interval(task.gains)) for task in tasks),
         unit="OLoRA's gain over LoRA as a share of LoRA's loss reduction",
         over=over,
     )
