@@ -244,7 +244,7 @@ class Ledger:
                 self._read(path)
         if not self._parts:
             return pd.DataFrame(columns=[*COLUMNS, *BY_EXAMPLE])
-        return pd.concat(self._parts.values(), ignore_index=True)
+        return pd.concat([self._parts[name] for name in sorted(self._parts)], ignore_index=True)
 
     def arrived(self, run: Path) -> None:
         """Read the rows of a race that has just ended, perhaps on another machine.
