@@ -127,6 +127,8 @@ class Lanes:
                 raise ValueError(
                     f"lane {label!r} trains along {lane.dim} directions, which only a race does: leave out dim"
                 )
+            if lane.replays:
+                raise ValueError(f"lane {label!r} has {lane.replay_words}, which only a race does: leave it out")
         rows = [nn.Parameter(row) for row in self.theta.detach()]
         computed_at = list(self.theta.detach().clone())  # the parameters to which each gradient belongs
 

@@ -296,8 +296,29 @@ def greedy(
     return added
 
 
+@torch.no_grad()
+def drawn(
+    model: nn.Module, prompts: Sequence[Sequence[int]], count: int, seeds: Sequence[int], pad_id: int
+) -> list[list[int]]:
+    """Return so many tokens after each prompt, drawn from the model's predictions, each with the noise of its own seed.
+
+    The token with the largest sum of logit and Gumbel noise is a draw from the softmax (Maddison et al. 2014, arXiv
+    1411.0030), so no other random number is touched.
+    """
+    from transformers import LogitsProcessorList
+
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def noisy(_: Tensor, scores: Tensor) -> Tensor:
+        waits = [torch.empty(scores.shape[1]).exponential_(generator=generator) for generator in generators]
+        return scores - torch.stack(waits).log().to(scores)
+
+    noise: Any = LogitsProcessorList([noisy])  # pyrefly: ignore[bad-argument-type]
+    return _generate(model, prompts, count, 1, pad_id, noise).tolist()
+
+
 def _generate(
-    model: Any, prompts: Sequence[Sequence[int]], count: int, K: int, pad_id: int
+    model: Any, prompts: Sequence[Sequence[int]], count: int, K: int, pad_id: int, noise: Any = None
 ) -> Int[Tensor, "rows count"]:
     """Return `count` tokens for each prompt, lane after lane; prompts are padded on the left."""
     width, device = max(map(len, prompts)), next(model.parameters()).device
@@ -308,7 +329,7 @@ def _generate(
         continued = model.generate(
             ids.repeat(K, 1).to(device), attention_mask=read.repeat(K, 1).to(device),
             max_new_tokens=count, pad_token_id=pad_id, eos_token_id=None, do_sample=False,
-            num_beams=1, repetition_penalty=1.0, temperature=None, top_p=None, top_k=None,
+            num_beams=1, repetition_penalty=1.0, temperature=None, top_p=None, top_k=None, logits_processor=noise,
         )  # fmt: skip
     return continued[:, width:]
 

@@ -61,12 +61,15 @@ def lane_groups(K: int, bytes_each: float, most: float, least: int = 1) -> list[
     return [slice(a, b) for a, b in pairwise(borders)]
 
 
-def pass_groups(plan: AdapterPlan, bytes_each: float, least: int = 1) -> list[slice]:
-    """Split the lanes of a race into groups that pass through the model together; see `lane_groups`."""
+def pass_groups(plan: AdapterPlan, bytes_each: float, least: int = 1, count: int | None = None) -> list[slice]:
+    """Split the lanes of a race, or the first so many, into groups that pass through the model together.
+
+    See `lane_groups`.
+    """
     most = plan.pass_bytes
     if plan.device.type == "cpu":
         most = min(most, max(CACHED, BY_WEIGHTS * _weights(plan)))
-    return lane_groups(len(plan.lanes), bytes_each, most, least)
+    return lane_groups(len(plan.lanes) if count is None else count, bytes_each, most, least)
 
 
 def groups_of(plan: AdapterPlan, bytes_each: float) -> int:
@@ -117,6 +120,7 @@ def by_group(
     progress: Progress | None = None,
     *,
     least: int = 1,
+    groups: Sequence[slice] | None = None,
 ) -> list[R]:
     """Return what `run` returns for each of the `pass_groups`, of a small model side by side.
 
@@ -124,8 +128,9 @@ def by_group(
         run: called with the rows of a group, which are the active lanes, their parameters (see `Lanes.apart`), and
             what to report the progress of the group to.
         least: number of groups.
+        groups: those to run, if they are not the `pass_groups` of all lanes.
     """
-    groups = pass_groups(lanes.plan, bytes_each, least)
+    groups = pass_groups(lanes.plan, bytes_each, least) if groups is None else groups
 
     def call(rows: slice, tell: Progress) -> R:
         with lanes.apart(rows) as theta:

@@ -35,6 +35,9 @@ AGAINST_DIM = {
 }
 """The keys that a lane with `Lane.dim` cannot have, and why."""
 
+REPLAYED_FROM = ("text", "base")
+"""What a lane replays: the text to keep itself, or samples that the base model draws in its place."""
+
 NAMES_ELSEWHERE = {"rank": "r", "learning_rate": "lr", "target_modules": "targets"}
 """Keys by their names in other libraries, where those are not similar."""
 
@@ -75,6 +78,13 @@ class Lane:
         dim: the number d of directions to train along, drawn at random by `seed`, in place of every entry of A and B,
             see `Subspace`: the lane trains d numbers v, and its gradient norm, its clipping and its weight decay are
             those of v. The least d that still learns a task is its intrinsic dimension. None for every entry.
+        replay: the share p of the text to keep in the lane's loss, in [0, 1): it trains on (1 − p) × the task's loss +
+            p × the loss on passages of the text, none of which is among those measured, see `Replay`. The losses that
+            are reported, the curvature and the fair rates are those of the task alone.
+        replay_from: what is replayed: ``text``, the text itself, or ``base``, the base model's own samples in its
+            place. Matters with `replay` or `keep_kl` only.
+        keep_kl: weight, >= 0, of KL(base‖lane) on the replayed passages, in nats per token, which is added to the loss:
+            it holds the predictions there. In a chain it is that from the model which the first link began with.
 
     Examples:
         >>> import olora_viz as ov
@@ -106,6 +116,9 @@ class Lane:
     warmup: int | float | None = None
     params: int | str | None = None
     dim: int | None = None
+    replay: float = 0.0
+    replay_from: str = REPLAYED_FROM[0]
+    keep_kl: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -124,7 +137,7 @@ class Lane:
         if self.clip is not None:
             _positive("clip", self.clip)
         _positive("lora_plus", self.lora_plus)
-        for name in ("beta1", "beta2", "dropout"):
+        for name in ("beta1", "beta2", "dropout", "replay"):
             value = getattr(self, name)
             if not (_is_number(value) and 0 <= value < 1):
                 raise ValueError(f"{name} must be a number from 0 to below 1, not {value!r}")
@@ -138,8 +151,12 @@ class Lane:
                 f"dropout {self.dropout:g} is not possible for {self.init}, which has no adapter "
                 "whose inputs it could drop: set it to 0"
             )
-        if not (_is_number(self.weight_decay) and 0 <= self.weight_decay < math.inf):
-            raise ValueError(f"weight_decay must be a number >= 0, not {self.weight_decay!r}")
+        for name in ("weight_decay", "keep_kl"):
+            value = getattr(self, name)
+            if not (_is_number(value) and 0 <= value < math.inf):
+                raise ValueError(f"{name} must be a number >= 0, not {value!r}")
+        if self.replay_from not in REPLAYED_FROM:
+            raise ValueError(unknown("replay_from", str(self.replay_from), REPLAYED_FROM))
         for name in ("rslora", "fair"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
@@ -166,6 +183,8 @@ class Lane:
             for name, why in AGAINST_DIM.items():
                 if getattr(self, name) != getattr(Lane, name):
                     raise ValueError(f"dim {self.dim} and {name} {getattr(self, name)} do not go together: {why}")
+        if self.replays and self.fair:
+            raise ValueError(f"{self.replay_words} and a fair rate do not go together: it is for the task's loss alone")
 
     def __repr__(self) -> str:
         """Return the call that makes it, without default values."""
@@ -186,6 +205,17 @@ class Lane:
     def is_dense(self) -> bool:
         """Whether the lane trains the whole ΔW in place of A and B, see `Initializer.dense`."""
         return is_dense(self.init)
+
+    @property
+    def replays(self) -> bool:
+        """Whether the lane reads the text to keep in its training steps."""
+        return bool(self.replay or self.keep_kl)
+
+    @property
+    def replay_words(self) -> str:
+        """The keys with which it does, as they are written."""
+        words = {"replay": f"{self.replay:g}", "replay_from": self.replay_from, "keep_kl": f"{self.keep_kl:g}"}
+        return ", ".join(f"{key}={word}" for key, word in words.items() if getattr(self, key) != getattr(Lane, key))
 
     @property
     def scale(self) -> float:
@@ -259,7 +289,7 @@ def _check_label(label: Any) -> None:
 SHOWN_NAMES = {
     "lr": "", "r": "r", "alpha": "α/r", "seed": "seed", "lora_plus": "LoRA+", "dropout": "dropout", "beta1": "β₁",
     "beta2": "β₂", "targets": "", "schedule": "", "warmup": "warm-up", "params": "params", "dim": "dim",
-    "rslora": "rsLoRA",
+    "replay": "replay", "replay_from": "", "keep_kl": "keep KL", "rslora": "rsLoRA",
 }  # fmt: skip
 """What a display name calls a key of a lane, if not by its own name; rates, targets and schedules need none."""
 
@@ -370,6 +400,7 @@ def _value(field: str, value: Any, is_short: bool) -> str:
     if field == "clip" and not value:
         return "no clip"
     if isinstance(value, str):
+        value = f"from {value}" if field == "replay_from" else value
         return short_targets(value) if field == "targets" and value and is_short else value
     if field == "params":
         return params_words(value)

@@ -229,6 +229,9 @@ _READERS: dict[str, tuple[Any, str]] = {
     "warmup": (read_warmup, "a whole number, or a share of all steps such as 0.1"),
     "params": (read_count, "a whole number, such as 200000 or 200k"),
     "dim": (int, "a whole number"),
+    "replay": (float, "a number"),
+    "replay_from": (str, "a word"),
+    "keep_kl": (float, "a number"),
     "label": (str, "a word"),
 }
 

@@ -221,6 +221,12 @@ class RaceConfig:
                     f"forget {self.forget:g} limits what may be lost of a text to keep: set keep to a file, "
                     f"the name of a task or, for models that the package has a text for, {AUTO}"
                 )
+        for lane in self.lanes:
+            if lane.replays and not self.keeps_text:
+                raise ValueError(
+                    f"{lane.replay_words} replays a text to keep, and the race has none: set keep to a file, the name "
+                    f"of a task or, for models that the package has a text for, {AUTO}"
+                )
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step")
         if self.epochs is not None:

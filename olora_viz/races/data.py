@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from olora_viz.initializers import BUILT_IN, definition_of
+from olora_viz.lanes.generation import drawn
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.devices import resolve_device, resolve_dtype
 from olora_viz.machine.process import Progress
@@ -25,6 +26,7 @@ from olora_viz.measures.catalogue import measure_definitions
 from olora_viz.measures.forgetting import Forgotten, base_predictions, forgotten
 from olora_viz.models import MODELS, load_model
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.replay import check_replay, predicted_by_base
 from olora_viz.tasks import (
     TASKS,
     Batch,
@@ -45,7 +47,7 @@ from olora_viz.tasks.evaluation import Evaluation, boilerplate_of, held_out_of
 from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256_of
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
 from olora_viz.tasks.task import deduplicated
-from olora_viz.tasks.unpadded import can_unpad
+from olora_viz.tasks.unpadded import can_unpad, needed
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
@@ -304,6 +306,8 @@ class RaceData:
             config.keep, config.model, tokenizer, context=self._context, train=task.train,
             split_seed=config.split_seed, chat=self.chat,
         )  # fmt: skip
+        if self.text is not None and any(lane.replays for lane in config.lanes):
+            check_replay(self.text)
         judged = (*self.held_out, *self.test)
         self.unpads = cache.get("unpads", lambda: can_unpad(model))
         self.branching = cache.get(("branching", judged), lambda: losses.can_branch(model, judged, self._pad_id))
@@ -330,6 +334,26 @@ class RaceData:
         if not self.unpads and all(batch is batches[0] for batch in batches):
             return losses.lane_losses(self._model, batches[0], len(batches))
         return losses.own_losses(self._model, batches, self._pad_id, without_padding=self.unpads)
+
+    def batch_of(self, encoded: Sequence[Encoded]) -> Batch:
+        """Return examples as one batch, in their order, on the device."""
+        return losses.to_device(collate(encoded, self._pad_id), self._device)
+
+    def logits(self, batches: Sequence[Batch]) -> Tensor:
+        """Return the logits of the K active lanes at the supervised tokens of one batch each, lane after lane."""
+        return losses.own_logits(self._model, batches, self._pad_id, without_padding=self.unpads)
+
+    def positions(self, batches: Sequence[Batch]) -> list[Tensor] | None:
+        """Return the positions of the tokens of training passes; None if these have padding."""
+        return [needed(batch) for batch in batches] if self.unpads else None
+
+    def predictions(self, passage: Encoded) -> Tensor:
+        """Return the log-probabilities (n, V) of the model without lanes at the supervised tokens of a passage."""
+        return base_predictions(self._model, [self.batch_of([passage])])[0]
+
+    def drawn(self, prompts: Sequence[Sequence[int]], count: int, seeds: Sequence[int]) -> list[list[int]]:
+        """Let the model draw so many tokens after each prompt, each by a seed."""
+        return drawn(self._model, prompts, count, seeds, self._pad_id)
 
     def evaluate(self, K: int = 1, *, test: bool = False, report: Callable[[float], None] | None = None) -> Evaluation:
         """Evaluate the K active lanes on the held-out examples, or on those of the test."""
@@ -373,11 +397,15 @@ class RaceData:
 
     @property
     def predictions_bytes(self) -> int:
-        """The memory of the base model's predictions on the text to keep, which a race holds; 0 without one."""
+        """The memory of the base model's predictions on the text to keep, which a race holds; 0 without one.
+
+        Those on what lanes with ``keep_kl`` replay are among them.
+        """
         if self.text is None:
             return 0
         weight: Any = self._model.get_input_embeddings().weight
-        return self.text.tokens * len(weight) * torch.promote_types(weight.dtype, torch.float32).itemsize
+        tokens = self.text.tokens + predicted_by_base(self._config.lanes, self.text)
+        return tokens * len(weight) * torch.promote_types(weight.dtype, torch.float32).itemsize
 
     def judged(self, test: bool = False) -> Sequence[Encoded]:
         """Return the held-out examples, or those of the test."""

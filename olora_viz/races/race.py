@@ -163,7 +163,9 @@ class Race(Iterator[Step]):
                     f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
                     "training: the weights must be damaged"
                 )
-            self._trainer = Trainer(self.config, self._lanes, self.data, sizing.footprint, self.baseline)
+            self._trainer = Trainer(
+                self.config, self._lanes, self.data, sizing.footprint, self.baseline, self._progress
+            )
             results = self.baseline.repeated(self._lanes.count)
             if past is not None or self._lanes.plan.unsubtracted:  # lanes that do not begin as the base model
                 results = self._trainer.evaluate(self._progress)

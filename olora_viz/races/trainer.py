@@ -27,10 +27,10 @@ from olora_viz.measures.gradients import GradientRecorder, without_gradient
 from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
+from olora_viz.races.replay import Replay
 from olora_viz.races.step import Step, statuses, why_out
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.evaluation import Evaluation, figures_of
-from olora_viz.tasks.unpadded import needed
 
 R = TypeVar("R")
 
@@ -271,8 +271,9 @@ def backward(
     footprint: Footprint,
     recorder: GradientRecorder | None = None,
     groups: int = 1,
+    replay: Replay | None = None,
 ) -> Float[Tensor, " K"]:
-    """Put the gradient of every lane's loss into ``lanes.theta.grad``, and return the losses.
+    """Put the gradient of every lane's loss into ``lanes.theta.grad``, and return the losses on the task.
 
     The loss of a batch is the mean over its supervised tokens. If its examples are read in several parts, each part is
     weighted by its share of those tokens, so that loss and gradient are those of the whole batch up to rounding.
@@ -281,6 +282,7 @@ def backward(
         orders: the seed of each lane's order of examples.
         footprint: memory of a lane's tokens, which determines the groups of lanes.
         groups: their least number.
+        replay: what lanes replay of the text to keep, which is part of their gradients and not of the losses.
     """
     parts = {order: data.parts(number, order) for order in dict.fromkeys(orders)}
     tokens = {order: sum(part.size.supervised for part in of_order) for order, of_order in parts.items()}
@@ -297,11 +299,12 @@ def backward(
             # Before the forward pass, on whose end a copy to a GPU would wait.
             weights = total.new_tensor(share) if any(part != 1.0 for part in share) else 1.0
             wholes = [_whole(parts[order], i) for order in orders[rows]]
-            positions = [needed(batch) for batch in batches] if data.unpads else None
+            kept = total.new_tensor([1.0 - lane.replay for lane in lanes.lanes[rows]]) if replay else 1.0
+            positions = data.positions(batches)
             dropout = Dropout(lanes.lanes[rows], (number, i), shapes, wholes, positions)
             with lanes.some(rows, dropout), recorder.inputs(rows) if recorder else nullcontext():
                 loss = data.losses(batches) * weights
-                loss.sum().backward()
+                (loss * kept).sum().backward()
             total += loss.detach()
         if theta is not lanes.theta and theta.grad is not None:
             gradient[rows] = theta.grad
@@ -311,6 +314,8 @@ def backward(
     losses = torch.cat(by_group(lanes, each, run, least=groups))
     if lanes.theta.grad is None:
         lanes.theta.grad = gradient
+    if replay is not None:
+        replay.backward(lanes, number, orders, footprint, recorder)
     return losses
 
 
@@ -354,8 +359,9 @@ class Trainer:
     """
 
     def __init__(
-        self, config: RaceConfig, lanes: Lanes, data: RaceData, footprint: Footprint, baseline: Evaluation
-    ) -> None:
+        self, config: RaceConfig, lanes: Lanes, data: RaceData, footprint: Footprint, baseline: Evaluation,
+        progress: Progress | None = None,
+    ) -> None:  # fmt: skip
         self._base_loss = float(data.about_held_out.supervised_loss(baseline.loss, baseline.boilerplate_loss)[0])
         self._config, self._lanes, self._data = config, lanes, data
         self._footprint = footprint
@@ -363,6 +369,7 @@ class Trainer:
         spaces = subspaces(lanes.plan, lanes.theta, lanes.frozen)
         self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen, spaces)
         self._recorder = GradientRecorder(lanes)
+        self._replay = Replay.of(config, data, lanes, progress)
         self.without_gradient: list[str] | None = None
         self.before: BeforeUpdate | None = None
         self._best = BestAdapters(lanes.theta) if config.keep_best else None
@@ -375,7 +382,7 @@ class Trainer:
         read = {order: self._data.tokens(number, order) for order in set(orders)}
         state.tokens += round(sum(read[order] for order in orders) / len(orders))
         recorder = self._recorder if config.is_due("gradients", number) else None
-        losses = backward(lanes, self._data, number, orders, self._footprint, recorder, self._groups)
+        losses = backward(lanes, self._data, number, orders, self._footprint, recorder, self._groups, self._replay)
         return on_a_core(lanes.plan, lambda _: self._move(number, state, losses, recorder))
 
     def _move(self, number: int, state: RaceState, losses: Tensor, recorder: GradientRecorder | None) -> Trained:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from olora_viz.machine.checks import unknown
 from olora_viz.tasks import TASKS, load_task
 from olora_viz.tasks.chat import Chat
-from olora_viz.tasks.encoding import Encoded, encode, front_of
+from olora_viz.tasks.encoding import Encoded, Encoding, encode, front_of
 from olora_viz.tasks.files import TASK_ENDINGS, is_plain, read_examples, read_text
 from olora_viz.tasks.task import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+V = TypeVar("V")
 
 AUTO, NONE = "auto", "none"
 """The text that comes with the package, if it has one for the model, and no text: the values that are neither a task
@@ -27,6 +30,12 @@ PASSAGES, TOKENS_A_PASSAGE = 8, 64
 
 MOST_EXAMPLES = 64
 """Maximum examples of a task that are measured."""
+
+MOST_REPLAYED = 64
+"""Maximum passages or examples, beside those that are measured, that lanes may replay."""
+
+LEAST_PREDICTED = 8
+"""Minimum tokens that a passage to replay predicts."""
 
 LEAST_TOKENS = 200
 """Minimum tokens of a text to keep."""
@@ -45,6 +54,8 @@ class TextToKeep:
     """Passages, of which every token is supervised, or examples, of which the answers are."""
     bytes: int
     """Length of what is supervised in UTF-8."""
+    others: tuple[Encoded, ...] = ()
+    """What lanes may replay: passages that share no token with the measured ones, or other examples of the task."""
 
     @property
     def tokens(self) -> int:
@@ -123,18 +134,43 @@ def _passages(name: str, text: str, tokenizer: PreTrainedTokenizerBase, context:
     starts = [room * i // max(1, count - 1) for i in range(count)]
     encoded = tuple(Encoded(front + tuple(ids[at : at + before + width]), len(front) + before) for at in starts)
     spans = ((offsets[at + before][0], offsets[at + before + width - 1][1]) for at in starts)
-    return TextToKeep(name, encoded, sum(len(text[a:b].encode()) for a, b in spans))
+    borders = [0, *(border for at in starts for border in (at, at + before + width)), len(ids)]
+    others = [front + tuple(ids[a:b]) for gap in zip(borders[::2], borders[1::2], strict=True) for a, b in _cut(*gap, width + before)]
+    replayed = tuple(Encoded(each, len(front) + before) for each in _spread(others))
+    return TextToKeep(name, encoded, sum(len(text[a:b].encode()) for a, b in spans), replayed)
+
+
+def _cut(a: int, b: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut what lies between two measured passages into the fewest even parts of at most so many tokens.
+
+    >>> list(_cut(100, 200, most=64)), list(_cut(100, 105, most=64))
+    ([(100, 150), (150, 200)], [])
+    """
+    count = math.ceil((b - a) / most)
+    borders = [a + i * (b - a) // max(1, count) for i in range(count + 1)]
+    return (part for part in pairwise(borders) if part[1] - part[0] > LEAST_PREDICTED)
+
+
+def _spread(parts: Sequence[V]) -> Sequence[V]:
+    """Return at most `MOST_REPLAYED` of some parts, evenly spread."""
+    count = min(len(parts), MOST_REPLAYED)
+    return [parts[i * len(parts) // count] for i in range(count)]
 
 
 def _examples(
     name: str, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, context: int, chat: Chat | None,
     *, plain_text: bool, ends: bool,
 ) -> TextToKeep:  # fmt: skip
-    encoding = encode(
-        examples[:MOST_EXAMPLES], tokenizer, context=context, ends=ends, plain_text=plain_text, choices=False,
-        truncate=True, chat=None if plain_text else chat,
-    )  # fmt: skip
-    return TextToKeep(name, encoding.kept, sum(len(example.answer.encode()) for example in encoding.examples))
+    def encoded(examples: Sequence[Example]) -> Encoding:
+        return encode(
+            examples, tokenizer, context=context, ends=ends, plain_text=plain_text, choices=False, truncate=True,
+            chat=None if plain_text else chat,
+        )  # fmt: skip
+
+    measured = {*map(_normalized, examples[:MOST_EXAMPLES])}
+    others = [example for example in examples[MOST_EXAMPLES:] if _normalized(example) not in measured]
+    read, replayed = encoded(examples[:MOST_EXAMPLES]), encoded(_spread(others)).kept if others else ()
+    return TextToKeep(name, read.kept, sum(len(example.answer.encode()) for example in read.examples), replayed)
 
 
 def _normalized(example: Example) -> str:

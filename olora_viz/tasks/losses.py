@@ -111,7 +111,16 @@ def lane_losses(model: nn.Module, batch: Batch, K: int) -> Float[Tensor, " K"]:
 def own_losses(
     model: nn.Module, batches: Sequence[Batch], pad_id: int, *, without_padding: bool = False
 ) -> Float[Tensor, " K"]:
-    """Return each lane's mean loss over its own batch, with its graph; see `lane_losses`.
+    """Return each lane's mean loss over its own batch, with its graph; see `lane_losses` and `own_logits`."""
+    logits = own_logits(model, batches, pad_id, without_padding=without_padding)
+    lost = F.cross_entropy(logits, torch.cat([batch.targets for batch in batches]), reduction="none")
+    return torch.stack([losses.mean() for losses in lost.split([len(batch.targets) for batch in batches])])
+
+
+def own_logits(
+    model: nn.Module, batches: Sequence[Batch], pad_id: int, *, without_padding: bool = False
+) -> Float[Tensor, "n V"]:
+    """Return the logits at the supervised positions of each lane's own batch, lane after lane, in float32 or better.
 
     Args:
         batches: one per lane; they may differ in rows, lengths and supervised tokens.
@@ -133,10 +142,7 @@ def own_losses(
     else:
         with head_at(model, index):
             logits = model(input_ids=ids.flatten(0, 1), use_cache=False).logits
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    targets = torch.cat([batch.targets for batch in batches])
-    lost = F.cross_entropy(logits, targets, reduction="none")
-    return torch.stack([losses.mean() for losses in lost.split([len(places) for places in at])])
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _widened(index: Tensor, batch: Batch, tokens: int) -> Tensor:
