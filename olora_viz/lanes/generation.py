@@ -300,7 +300,7 @@ def greedy(
 def drawn(
     model: nn.Module, prompts: Sequence[Sequence[int]], count: int, seeds: Sequence[int], pad_id: int
 ) -> list[list[int]]:
-    """Return so many tokens after each prompt, drawn from the model's predictions, each with the noise of its own seed.
+    """Return so many tokens after each prompt, drawn from the model's predictions, each by its own seed.
 
     The token with the largest sum of logit and Gumbel noise is a draw from the softmax (Maddison et al. 2014, arXiv
     1411.0030), so no other random number is touched.
@@ -313,7 +313,7 @@ def drawn(
         waits = [torch.empty(scores.shape[1]).exponential_(generator=generator) for generator in generators]
         return scores - torch.stack(waits).log().to(scores)
 
-    noise: Any = LogitsProcessorList([noisy])  # pyrefly: ignore[bad-argument-type]
+    noise: Any = LogitsProcessorList([noisy])
     return _generate(model, prompts, count, 1, pad_id, noise).tolist()
 
 

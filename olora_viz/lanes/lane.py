@@ -83,8 +83,8 @@ class Lane:
             are reported, the curvature and the fair rates are those of the task alone.
         replay_from: what is replayed: ``text``, the text itself, or ``base``, the base model's own samples in its
             place. Matters with `replay` or `keep_kl` only.
-        keep_kl: weight, >= 0, of KL(base‖lane) on the replayed passages, in nats per token, which is added to the loss:
-            it holds the predictions there. In a chain it is that from the model which the first link began with.
+        keep_kl: weight, >= 0, of KL(base‖lane) on the replayed passages, nats per token, which is added to the loss: it
+            holds the predictions there. In a chain it is that from the model which the first link began with.
 
     Examples:
         >>> import olora_viz as ov
@@ -184,7 +184,9 @@ class Lane:
                 if getattr(self, name) != getattr(Lane, name):
                     raise ValueError(f"dim {self.dim} and {name} {getattr(self, name)} do not go together: {why}")
         if self.replays and self.fair:
-            raise ValueError(f"{self.replay_words} and a fair rate do not go together: it is for the task's loss alone")
+            raise ValueError(
+                f"{self.replay_words} and a fair rate do not go together: it is for the task's loss alone"
+            )
 
     def __repr__(self) -> str:
         """Return the call that makes it, without default values."""

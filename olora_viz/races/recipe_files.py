@@ -192,6 +192,10 @@ class _Recipe:
             )
         if self.lane.dim is not None:
             notes.append(f"It trains every entry of A and B; measured were {self.lane.dim} directions alone.")
+        if self.lane.replays:
+            notes.append(
+                f"It trains on these rows alone; measured was {self.lane.replay_words} of the text to keep too."
+            )
         if self.schedule(self.lane)[1]:
             notes.append("Its warm-up begins at the rate 0, the race's one step later.")
         return notes
@@ -253,7 +257,8 @@ class _Recipe:
 
     def peft(self) -> str:
         """Write the script that has the race's losses: with PEFT, or with olora_viz where PEFT cannot train it."""
-        beyond = self.lane.is_dense or self.lane.dim is not None or any(map(names_experts, self.targets or ()))
+        lane, experts = self.lane, any(map(names_experts, self.targets or ()))
+        beyond = lane.is_dense or lane.dim is not None or lane.replays or experts
         note = "The batches, and so the losses, are the race's."
         if beyond:
             return self.header("olora_viz", note, "PEFT cannot train this lane.") + olora_viz_script(self.config)

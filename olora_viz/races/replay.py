@@ -18,7 +18,6 @@ from olora_viz.lanes.lane import REPLAYED_FROM, Lane
 from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.memory import Footprint
 from olora_viz.machine.process import Progress
-from olora_viz.measures.forgetting import base_predictions
 from olora_viz.measures.gradients import GradientRecorder
 from olora_viz.tasks.batches import Batch, Size, batch_indices, packed_size
 from olora_viz.tasks.encoding import Encoded
@@ -62,10 +61,10 @@ class Replay:
 
         (1 − p) × the task's loss + p × the loss on the passages + c × KL(base‖lane) on the passages,
 
-    each a mean over tokens. The passages of a step follow from its number and the lane's order of examples, so lanes of
-    one order read the same. They are those of the text to keep between the measured ones, or samples that the base
-    model, without what earlier links of a chain have merged, draws in their place: as long, after the same first token,
-    or of a task after the same prompt, `MOST_REPLAYED` of them. They are drawn once, by the seed of the race.
+    each a mean over tokens. The passages of a step follow from its number and the lane's order of examples, so lanes
+    of one order read the same. They are those of the text to keep between the measured ones, or `MOST_REPLAYED`
+    samples that the base model, without what earlier links of a chain have merged, draws in their place: as long, after
+    the same first token, or of a task after the same prompt. They are drawn once, by the seed of the race.
     """
 
     def __init__(self, config: RaceConfig, data: RaceData, lanes: Lanes, progress: Progress | None = None) -> None:

@@ -46,8 +46,8 @@ def peft_script(config: RaceConfig, rows: Task | None = None) -> str:
             loaded by its name or path.
 
     Raises:
-        ValueError: a lane asks for a fair rate, which is not a number yet, is full fine-tuning or has `Lane.dim`; a
-            target is experts'; or the set-up has epochs.
+        ValueError: a lane asks for a fair rate, which is not a number yet, is full fine-tuning, has `Lane.dim` or
+            replays a text; a target is experts'; or the set-up has epochs.
     """
     if config.epochs is not None:
         raise ValueError("the set-up has epochs: give that of its race, which has steps")
@@ -66,6 +66,11 @@ def peft_script(config: RaceConfig, rows: Task | None = None) -> str:
         if lane.dim is not None:
             raise ValueError(
                 f"the script with PEFT cannot train lane {label!r} along {lane.dim} directions; the script with "
+                "olora_viz can"
+            )
+        if lane.replays:
+            raise ValueError(
+                f"the script with PEFT cannot train lane {label!r} with {lane.replay_words}; the script with "
                 "olora_viz can"
             )
         if lane.fair or lane.params is not None:

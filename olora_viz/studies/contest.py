@@ -140,7 +140,7 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
 
 SETTINGS = (
     "rank", "scaling", "weight decay", "clipping", "betas", "LoRA+ ratio", "dropout", "targets", "schedule", "warm-up",
-    "directions",
+    "directions", "replay",
 )  # fmt: skip
 """The names of what a `Setting` holds, in its order."""
 
@@ -159,6 +159,7 @@ class Setting(NamedTuple):
     schedule: str | None
     warmup: int | float | None
     dim: int | None
+    replay: str
 
     @classmethod
     def of(cls, lane: Lane) -> Setting:
@@ -166,6 +167,7 @@ class Setting(NamedTuple):
         return cls(
             lane.r, lane.scale, lane.weight_decay, lane.clip, (lane.beta1, lane.beta2),
             lane.lora_plus, lane.dropout, lane.targets, lane.schedule, lane.warmup, lane.dim,
+            lane.replay_words if lane.replays else "",
         )  # fmt: skip
 
 

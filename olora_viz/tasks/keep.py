@@ -135,7 +135,11 @@ def _passages(name: str, text: str, tokenizer: PreTrainedTokenizerBase, context:
     encoded = tuple(Encoded(front + tuple(ids[at : at + before + width]), len(front) + before) for at in starts)
     spans = ((offsets[at + before][0], offsets[at + before + width - 1][1]) for at in starts)
     borders = [0, *(border for at in starts for border in (at, at + before + width)), len(ids)]
-    others = [front + tuple(ids[a:b]) for gap in zip(borders[::2], borders[1::2], strict=True) for a, b in _cut(*gap, width + before)]
+    others = [
+        front + tuple(ids[a:b])
+        for gap in zip(borders[::2], borders[1::2], strict=True)
+        for a, b in _cut(*gap, width + before)
+    ]
     replayed = tuple(Encoded(each, len(front) + before) for each in _spread(others))
     return TextToKeep(name, encoded, sum(len(text[a:b].encode()) for a, b in spans), replayed)
 

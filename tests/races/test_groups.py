@@ -14,7 +14,10 @@ from olora_viz.machine.threads import REPORT_EVERY
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 
-LANES = (*FOUR, Lane("mica", lr=1e-3, r=2), Lane("lora", r=2, dropout=0.3), Lane("lora", r=2, lr=0.03, dim=50))
+LANES = (
+    *FOUR, Lane("mica", lr=1e-3, r=2), Lane("lora", r=2, dropout=0.3), Lane("lora", r=2, lr=0.03, dim=50, replay=0.2),
+    Lane("olora", r=2, keep_kl=0.5, dropout=0.1),
+)  # fmt: skip
 """Lanes that differ in everything: one has a frozen B, another one dropout, a third trains along directions."""
 
 
@@ -59,7 +62,7 @@ def test_a_race_is_bitwise_the_same_on_any_number_of_cores_and_after_a_stop_in_a
 
 def test_lanes_in_groups_train_as_they_do_together(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(2)
-    exact = {"dtype": "float64", "steps": 2, "eval_every": 0, "spectra_every": 0, "keep": "none"}
+    exact = {"dtype": "float64", "steps": 2, "eval_every": 0, "spectra_every": 0}
     apart = list(race(config(**exact)))
     monkeypatch.setattr(groups, "SIDE_BY_SIDE", {})
     for one, other in zip(race(config(**exact)), apart, strict=True):

@@ -100,7 +100,13 @@ def kinds(folder: Path) -> Iterator[tuple[str, RaceConfig]]:
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     for init in INITIALIZERS:
         yield init, lane_race(Lane(init, lr=1e-5))
-    for spec in (*SPECS, "lora:lora_plus=4,dropout=0.1", "pissa:dropout=0.1,clip=2", "olora:dim=64"):
+    for spec in (
+        *SPECS,
+        "lora:lora_plus=4,dropout=0.1",
+        "pissa:dropout=0.1,clip=2",
+        "olora:dim=64",
+        "lora:replay=0.05",
+    ):
         yield spec, lane_race(*parse_lanes(spec), steps=9)
     yield "own file", lane_race(Lane("olora"), task=str(file))
     yield "plain text", lane_race(Lane("olora"), task="text", max_length=48)

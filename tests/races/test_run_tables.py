@@ -75,7 +75,7 @@ KEYS = {
     "seed": (0, 3), "weight_decay": (0.0, 0.1), "clip": (None, 1.0), "rslora": (False, True), "beta1": (0.9, 0.8),
     "beta2": (0.999, 0.99), "lora_plus": (1.0, 4.0), "dropout": (0.0, 0.1), "schedule": (None, "cosine"),
     "warmup": (None, 1), "targets": (("q_proj",), ("q_proj", "v_proj")), "lr": (1e-3, 3e-3),
-    "dim": (None, 4),
+    "dim": (None, 4), "replay": (0.0, 0.05), "replay_from": ("text", "base"), "keep_kl": (0.0, 0.1),
 }  # fmt: skip
 
 

@@ -179,6 +179,13 @@ def test_peft_cannot_train_along_a_few_directions_and_the_script_with_olora_viz_
     assert "Lane('olora', lr=0.001, r=8, dim=64)" in olora_viz_script(config)
 
 
+def test_peft_cannot_replay_a_text_and_the_script_with_olora_viz_can():
+    config = RaceConfig(lanes=(Lane("lora"), Lane("olora", replay=0.05, replay_from="base")))
+    with pytest.raises(ValueError, match=r"cannot train lane 'olora' with replay=0.05, replay_from=base"):
+        peft_script(config)
+    assert "Lane('olora', lr=0.001, r=8, replay=0.05, replay_from='base')" in olora_viz_script(config)
+
+
 def test_a_fair_rate_has_to_be_found_before_peft_can_take_it():
     config = RaceConfig(lanes=(Lane("lora"), Lane("olora", fair=True)))
     with pytest.raises(ValueError, match="lane 'olora' asks for a fair rate"):

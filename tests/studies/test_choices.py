@@ -54,7 +54,7 @@ def made(gaps: dict[str, float], best: dict[str, float] | None = None, spread: f
         ("lora:alpha=16,rslora=1", "alpha"), ("lora:lora_plus=4", "lora_plus"), ("lora:dropout=0.1", "dropout"),
         ("lora:weight_decay=0.1", "weight_decay"), ("lora:clip=1", "clip"), ("lora:beta1=0.8", "beta1"),
         ("lora:schedule=cosine", "schedule"), ("lora:warmup=5", "warmup"), ("full", "dense"),
-        ("lora:dim=64", "dim"),
+        ("lora:dim=64", "dim"), ("lora:replay=0.05", "replay"), ("lora:keep_kl=0.1", "keep_kl"),
         ("full:weight_decay=0.1", "several"),
         ("lora:lr=3e-3", "lr"),
         ("lora:lr=3e-3,r=4", "several"), ("olora:targets=mlp", "several"), ("lora:r=4,dropout=0.1", "several"),

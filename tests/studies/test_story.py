@@ -142,6 +142,7 @@ def test_a_start_that_has_lost_a_seed_is_not_compared() -> None:
         ({"schedule": "cosine"}, "schedule"),
         ({"warmup": 2}, "warm-up"),
         ({"dim": 64}, "directions"),
+        ({"replay": 0.05}, "replay"),
     ],
 )
 def test_lanes_that_differ_in_more_than_start_and_rate_are_not_compared_as_starts(

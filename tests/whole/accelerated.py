@@ -36,6 +36,7 @@ EVERYTHING = small(
         ov.Lane("mica", r=2, lr=1e-3, weight_decay=0.1, rslora=True),
         ov.Lane("full", lr=1e-4),
         ov.Lane("olora", r=2, lr=0.03, dim=50, weight_decay=0.1, clip=0.5),
+        ov.Lane("olora", r=2, replay=0.1, replay_from="base", keep_kl=0.1),
         ov.Lane("lora", r=2, lr=1e30),
     ),
     steps=3, eval_every=2, gradients_every=2, keep="auto", keep_best=True, schedule="cosine", dtype="float32",
