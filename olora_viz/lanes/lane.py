@@ -83,8 +83,8 @@ class Lane:
             are reported, the curvature and the fair rates are those of the task alone.
         replay_from: what is replayed: ``text``, the text itself, or ``base``, the base model's own samples in its
             place. Matters with `replay` or `keep_kl` only.
-        keep_kl: weight, >= 0, of KL(base‖lane) on the replayed passages, nats per token, which is added to the loss: it
-            holds the predictions there. In a chain it is that from the model which the first link began with.
+        keep_kl: weight, >= 0, of KL(base‖lane) on the replayed passages, nats per token, added to the loss: it holds
+            the predictions there. In a chain it is that from the model which the first link began with.
 
     Examples:
         >>> import olora_viz as ov

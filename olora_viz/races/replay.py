@@ -63,8 +63,8 @@ class Replay:
 
     each a mean over tokens. The passages of a step follow from its number and the lane's order of examples, so lanes
     of one order read the same. They are those of the text to keep between the measured ones, or `MOST_REPLAYED`
-    samples that the base model, without what earlier links of a chain have merged, draws in their place: as long, after
-    the same first token, or of a task after the same prompt. They are drawn once, by the seed of the race.
+    samples that the base model, without what earlier links of a chain have merged, draws in their place: as long,
+    after the same first token, or of a task after the same prompt. They are drawn once, by the seed of the race.
     """
 
     def __init__(self, config: RaceConfig, data: RaceData, lanes: Lanes, progress: Progress | None = None) -> None:

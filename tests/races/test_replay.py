@@ -1,4 +1,4 @@
-"""Lanes that replay the text to keep: their gradients by an explicit model, other lanes' bits, and what is replayed."""
+"""Lanes that replay the text to keep: gradients by an explicit model, other lanes' bits, what is replayed."""
 
 import math
 import re
