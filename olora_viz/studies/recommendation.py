@@ -13,7 +13,7 @@ from olora_viz.machine.tables import finite_or_none
 from olora_viz.machine.wording import and_, counted, nats, percent, signed
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.difference import Difference, difference, order, p_values_of
-from olora_viz.studies.method import method_name
+from olora_viz.studies.method import lane_of, method_name
 from olora_viz.studies.rows import beats_untrained, column, gain_of, lost
 from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import (
@@ -29,6 +29,10 @@ from olora_viz.studies.statistics import (
 from olora_viz.studies.study import Candidate, Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts, untrained
 from olora_viz.tasks.batches import Epochs
+
+LEVER = "replay=0.05"
+"""The key of a lane that is proposed where everything forgets too much: on glassllm it leaves less than a fifth of the
+rise of OLoRA's and PiSSA's loss on a text, and nothing of LoRA's."""
 
 MORE_STEPS = "more steps, more time"
 """What to try where the loss still falls."""
@@ -279,8 +283,19 @@ def nothing_fits(verdicts: Verdicts) -> str:
     compared, at = min(most, key=lambda where: most[where])
     return (
         f"Nothing that was tried stays within {limit:g} nats of forgetting: the nearest, {method_name(compared)} at "
-        f"{at.words}, forgets {nats(most[compared, at])}. Allow more, try lower rates or train for fewer steps."
+        f"{at.words}, forgets {nats(most[compared, at])}. Allow more, try lower rates or train for fewer steps{_lever(compared)}."
     )
+
+
+def _lever(method: str) -> str:
+    """Propose that a method replays the text to keep, which was not tried; empty if it does.
+
+    >>> _lever("olora"), _lever("lora:alpha=2r,replay=0.01")
+    ('; or replay the text to keep, as --init olora:replay=0.05 does', '')
+    """
+    if lane_of(method).replays:
+        return ""
+    return f"; or replay the text to keep, as --init {method}{',' if ':' in method else ':'}{LEVER} does"
 
 
 def _near_guessing(verdicts: Verdicts, method: Verdict) -> str:

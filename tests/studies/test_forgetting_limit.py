@@ -103,6 +103,7 @@ def test_where_all_rates_forget_too_much_lower_ones_are_tried_and_the_nearest_is
         "Nothing that was tried stays within 0.01 nats of forgetting: the nearest, LoRA at 6.25e-5"
     )
     assert ", forgets 0.50." in words
+    assert words.endswith("fewer steps; or replay the text to keep, as --init lora:replay=0.05 does.")
     assert nothing_fits(below) == nothing_fits(finished(None)) == ""
 
 
