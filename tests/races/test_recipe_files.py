@@ -100,14 +100,9 @@ def kinds(folder: Path) -> Iterator[tuple[str, RaceConfig]]:
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     for init in INITIALIZERS:
         yield init, lane_race(Lane(init, lr=1e-5))
-    for spec in (
-        *SPECS,
-        "lora:lora_plus=4,dropout=0.1",
-        "pissa:dropout=0.1,clip=2",
-        "olora:dim=64",
-        "lora:replay=0.05",
-    ):
+    for spec in (*SPECS, "lora:lora_plus=4,dropout=0.1", "pissa:dropout=0.1,clip=2", "olora:dim=64"):
         yield spec, lane_race(*parse_lanes(spec), steps=9)
+    yield "replay", lane_race(Lane("lora", replay=0.05), keep="auto")
     yield "own file", lane_race(Lane("olora"), task=str(file))
     yield "plain text", lane_race(Lane("olora"), task="text", max_length=48)
     yield "bfloat16", small((Lane("lora"),), dtype="bfloat16", schedule="linear", warmup=2)

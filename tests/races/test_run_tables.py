@@ -85,7 +85,7 @@ KEYS = {
 def test_a_table_of_steps_has_a_column_for_every_key_in_which_lanes_differ(key):
     values = {"r": (8, 4), "alpha": (None, "2r")}.get(key) or KEYS[key]
     lanes = tuple(Lane("olora", **{key: value}) for value in values)
-    frame = ov.steps_frame(made(), small(lanes, steps=3))
+    frame = ov.steps_frame(made(), small(lanes, steps=3, keep="auto"))
     others = [name for name in frame if name not in STEP_COLUMNS]
     assert others == ["init", "r", "alpha", *({"lr": ["peak_lr"], "r": [], "alpha": []}.get(key, [key]))]
     of_lanes = frame.groupby("lane", observed=True)[others].nunique(dropna=False)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,11 @@ def made(gaps: dict[str, float], best: dict[str, float] | None = None, spread: f
     ],
 )  # fmt: skip
 def test_a_method_differs_in_one_key_or_in_several(method: str, key: str) -> None:
-    study = Study(compare=("lora", method), tune={"lr": RATES})
+    race = replace(Study().race, keep="auto")
+    study = Study(compare=("lora", method), race=race, tune={"lr": RATES})
     assert differing(study, study.cells()[0], method) == key
     assert GROUPS[key]
-    turned = Study(compare=(method, "lora"), tune={"lr": RATES})
+    turned = Study(compare=(method, "lora"), race=race, tune={"lr": RATES})
     assert differing(turned, turned.cells()[0], "lora") == key
 
 
