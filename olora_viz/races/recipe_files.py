@@ -89,8 +89,9 @@ def recipe_files(
         why: a sentence on top of each file.
     """
     config = config.with_steps(len(task.train))
+    keep = config.keep if any(lane.replays for lane in config.lanes) else NONE
     config = replace(
-        config, task=ROWS_FILE, test=None, rows=None, eval_every=0, keep=NONE, keep_best=False, patience=0, forget=None
+        config, task=ROWS_FILE, test=None, rows=None, eval_every=0, keep=keep, keep_best=False, patience=0, forget=None
     )
     recipe = _Recipe(config, task, model, tokenizer, why)
     return {

@@ -283,7 +283,8 @@ def nothing_fits(verdicts: Verdicts) -> str:
     compared, at = min(most, key=lambda where: most[where])
     return (
         f"Nothing that was tried stays within {limit:g} nats of forgetting: the nearest, {method_name(compared)} at "
-        f"{at.words}, forgets {nats(most[compared, at])}. Allow more, try lower rates or train for fewer steps{_lever(compared)}."
+        f"{at.words}, forgets {nats(most[compared, at])}. Allow more, try lower rates or train for fewer steps"
+        f"{_lever(compared)}."
     )
 
 
