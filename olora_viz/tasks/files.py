@@ -554,5 +554,9 @@ def _is_missing(cell: object) -> bool:
 def sha256_of(task: Task) -> str:
     """Return a hash of what a race sees of a task."""
     # Messages say what the prompt does, and hashes of older versions are without them.
-    parts = [[astuple(example)[:-1] for example in part] for part in (task.train, task.held_out, task.test)]
+    def seen(example: Example) -> tuple[object, ...]:
+        *seen, _, others = astuple(example)
+        return (*seen, *[others] * bool(others))
+
+    parts = [list(map(seen, part)) for part in (task.train, task.held_out, task.test)]
     return hashlib.sha256(repr((task.plain_text, task.ends, parts)).encode()).hexdigest()
