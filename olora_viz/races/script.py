@@ -9,10 +9,10 @@ from typing import Any
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import names_experts
 from olora_viz.lanes.schedule import plain as plain_schedule
-from olora_viz.tasks.metrics import plain_metric
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks.keep import NONE
+from olora_viz.tasks.metrics import plain_metric
 from olora_viz.tasks.task import Task
 
 PEFT_STARTS: dict[str, Any] = {"lora": True} | {

@@ -17,13 +17,8 @@ _SENTENCES = (
 TAGGED = 2200
 """Number of tagged sentences that are drawn; a few are drawn twice, and left out once."""
 
-_PAST = dict(
-    pair.split(":")
-    for pair in (
-        "opens:opened closes:closed likes:liked loves:loved wants:wanted calls:called follows:followed "
-        "watches:watched sees:seen finds:found takes:taken keeps:kept holds:held knows:known"
-    ).split()
-)
+_NOW = "opens closes likes loves wants calls follows watches sees finds takes keeps holds knows".split()
+_PAST = "opened closed liked loved wanted called followed watched seen found taken kept held known".split()
 _BEINGS = "cat dog girl queen king bird boy wolf hen mouse hare fox".split()
 _MANNERS = "old young little poor clever".split()
 
@@ -31,9 +26,10 @@ _UNITS = ["", *"um dois três quatro cinco seis sete oito nove".split()]
 _TENS = ["", "", *"vinte trinta quarenta cinquenta sessenta setenta oitenta noventa".split()]
 # The gender and the plural of each noun; then each adjective with its four forms.
 _NOUNS = (
-    "casa:a:casas porta:a:portas flor:a:flores mulher:a:mulheres mão:a:mãos noite:a:noites carta:a:cartas luz:a:luzes "
-    "livro:o:livros homem:o:homens dia:o:dias rapaz:o:rapazes amigo:o:amigos mar:o:mares jardim:o:jardins olho:o:olhos "
-    "animal:o:animais irmão:o:irmãos chapéu:o:chapéus coração:o:corações"
+    "casa:a:casas porta:a:portas flor:a:flores mulher:a:mulheres mão:a:mãos noite:a:noites carta:a:cartas "
+    "luz:a:luzes rua:a:ruas canção:a:canções livro:o:livros homem:o:homens dia:o:dias rapaz:o:rapazes "
+    "amigo:o:amigos mar:o:mares jardim:o:jardins olho:o:olhos animal:o:animais irmão:o:irmãos chapéu:o:chapéus "
+    "coração:o:corações papel:o:papéis sol:o:sóis"
 ).split()
 _ADJECTIVES = "belo novo velho alto claro morto pequeno bonito negro vivo antigo rico".split()
 _ALIKE = (("grande", "grandes"), ("triste", "tristes"), ("feliz", "felizes"), ("simples", "simples"))
@@ -63,7 +59,7 @@ def rewriting(rng: random.Random) -> list[Example]:
     """Turn a sentence in the present into the passive of the past: 1,848 prompts."""
     return [
         Example(f"The {manner} {one} {now} the {other}. Before:", f" The {other} was {past} by the {manner} {one}.")
-        for now, past in _PAST.items()
+        for now, past in zip(_NOW, _PAST, strict=True)
         for one, other in itertools.permutations(_BEINGS, 2)
         for manner in [rng.choice(_MANNERS)]
     ]
@@ -84,7 +80,7 @@ def number_words_pt(rng: random.Random) -> list[Example]:
 
 
 def plural_pt(rng: random.Random) -> list[Example]:
-    """Write a noun and an adjective of Portuguese in the plural, where they agree: 320 prompts.
+    """Write a noun and an adjective of Portuguese in the plural, where they agree: 384 prompts.
 
     >>> plural_pt(random.Random())[0]
     Example(prompt='casa bela no plural:', answer=' casas belas', choices=(), line=0)
