@@ -54,6 +54,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--truncate", "--chat", "--seed", "--split-seed", "--test", "--keep", "--forget",
         "--device", "--dtype", "--accumulate", "--test-size", "--rows", "--batches", "--eval-size",
         "--schedule", "--warmup", "--weight-decay", "--clip", "--patience", "--keep-best",
+        "--metric",
     )  # fmt: skip
     add_intervals(parser)
     target = "suffix of layer names to adapt, or attention, mlp or all; experts.down_proj adapts every expert's matrix"
@@ -221,18 +222,19 @@ def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
 
     lanes, base = summary["lanes"].items(), summary["base"]
     tested, keeps = base.get("test_loss") is not None, base.get("text_loss") is not None
-    apart = boilerplate_in(summary)
+    apart, metric = boilerplate_in(summary), (summary.get("held_out") or {}).get("metric") if tested else ""
 
     def results(values: dict[str, Any], held_out: str = "") -> list[str]:
         parts = (held_out, "test_") if tested else (held_out,)
         forms = (("loss", ".4f"), *[("boilerplate_loss", ".4f")] * bool(apart), ("accuracy", ".1%"))
         columns = [number(values[f"{part}{name}"], form) for part in parts for name, form in forms]
+        columns += [number(values["test_score"], ".3f")] if metric else []
         drift = 0.0 if values is base else values.get("final_drift")
         return columns + [number(values.get(f"{held_out}text_loss"), ".4f"), number(drift, ".4f")] * keeps
 
     of_parts = [[f"{part} loss", *[apart] * bool(apart), "accuracy"] for part in ("held-out", *["test"] * tested)]
     head = ["lane", "status", *chain(*of_parts)]
-    head += ["text loss", "drift"] * keeps
+    head += [f"test {metric}"] * bool(metric) + ["text loss", "drift"] * keeps
     rows = [[*head, "first gradient norm", "trained"]]
     for label, lane in sorted(lanes, key=lambda item: _rank(item[1], by_loss)):
         at = lane["diverged_at"] or lane.get("stopped_at")

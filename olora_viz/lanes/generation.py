@@ -86,6 +86,33 @@ def ask(
     ]
 
 
+def written(
+    lanes: Lanes,
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: Sequence[Encoded],
+    progress: Progress,
+    *,
+    chat: Chat | None = None,
+    stops: bool = True,
+) -> list[list[str]]:
+    """Return greedy answers as texts: of the base model, then of every lane, to each prompt.
+
+    Args:
+        stops: whether the right answers end with an end token. An answer then ends with its own, or after
+            `TOKENS_BEYOND` tokens more than the longest right one; else it is truncated by `answer_text`.
+    """
+    prompts, right = [e.ids[: e.supervised_from] for e in encoded], [e.ids[e.supervised_from :] for e in encoded]
+    base, each = _continued(lanes, prompts, max(map(len, right)) + TOKENS_BEYOND, tokenizer, progress)
+    text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
+
+    def said(ids: Sequence[int], wanted: Sequence[int]) -> str:
+        if not stops:
+            return answer_text(ids, wanted, text, ends).removesuffix("…")
+        return text(list(takewhile(lambda token: token not in ends, ids))).strip()
+
+    return [[said(*pair) for pair in zip(answers, right, strict=True)] for answers in (base, *each)]
+
+
 def covering(encoded: Sequence[Encoded], count: int) -> list[Encoded]:
     """Return `count` examples that have as many different right answers as they can, the first one first."""
     firsts: dict[tuple[int, ...], Encoded] = {}

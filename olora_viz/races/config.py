@@ -22,6 +22,7 @@ from olora_viz.machine.wording import exact
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
 from olora_viz.races.fields import ORDERS_OF_BATCHES
 from olora_viz.tasks.keep import AUTO, NONE, has_text
+from olora_viz.tasks.metrics import Metric, check_metric, metric_name, plain_metric
 
 STUDY = "study.toml"
 """The file with the set-up of a study, in a folder around its races."""
@@ -132,6 +133,10 @@ class RaceConfig:
             ``stopped early``; 0 for never. The other lanes go on, bitwise as without it.
         forget: by how many nats per token the loss on the text to keep may rise: for `keep_best` and `patience` only
             evaluations within this limit count, and the start, which has forgotten nothing. None for any number.
+        metric: of the answers that the base model and the lanes generate to the test examples at the end: ``exact``,
+            ``first-word``, ``number``, ``number:0.01`` within a hundredth, ``f1`` over entities, ``chrf``; ``auto``
+            is that of the task, if it has one; ``none``. In Python also a function ``f(answer, right)`` that returns
+            a number from 0 to 1, which cannot be saved in a run folder or JSON. Training is the same with any.
 
     Examples:
         >>> import olora_viz as ov
@@ -174,6 +179,7 @@ class RaceConfig:
     forget: float | None = None
     rows: int | None = None
     epochs: float | None = None
+    metric: Metric = AUTO
 
     def __post_init__(self) -> None:
         """Check every value, alone and in combination."""
@@ -207,6 +213,7 @@ class RaceConfig:
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
         check_device(self.device)
+        check_metric(self.metric)
         for name in ("keep_best", "truncate", "chat"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
@@ -425,9 +432,9 @@ class RaceConfig:
         """Return plain values, as in a run's ``config.json``.
 
         Raises:
-            ValueError: the schedule is a function.
+            ValueError: the schedule or the metric is a function.
         """
-        return asdict(self) | {"schedule": plain(self.schedule)}
+        return asdict(self) | {"schedule": plain(self.schedule), "metric": plain_metric(self.metric)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RaceConfig:
@@ -585,6 +592,8 @@ def setup_facts(config: RaceConfig) -> dict[str, Any]:
         facts["adapters"] = "of each lane's lowest held-out loss"
     if config.patience:
         facts["early stop"] = f"after {config.patience} evaluations without a lower loss"
+    if config.metric not in (AUTO, NONE):
+        facts["metric"] = metric_name(config.metric)
     if config.chat:
         facts["prompts"] = "in the model's chat template"
     if config.truncate:

@@ -46,6 +46,9 @@ from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.evaluation import Evaluation, boilerplate_of, held_out_of
 from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256_of
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
+from olora_viz.tasks.metrics import AUTO as AUTO_METRIC
+from olora_viz.tasks.metrics import MOST_SCORED, Metric, metric_name
+from olora_viz.tasks.metrics import NONE as NO_METRIC
 from olora_viz.tasks.task import deduplicated
 from olora_viz.tasks.unpadded import can_unpad, needed
 
@@ -150,6 +153,20 @@ def _with_test(task: Task, file: str) -> Task:
             f"{text!r} is plain text, and {pairs!r} has prompts with answers: the test must be of one kind"
         )
     return deduplicated(replace(task, train=task.train + task.test, test=test))
+
+
+def _metric_of(config: RaceConfig, task: Task) -> Metric:
+    """Return the metric of a race: its own, or that of the task.
+
+    Raises:
+        ValueError: the race names one, and the task has no answers or no test examples.
+    """
+    if config.metric == AUTO_METRIC:
+        return task.metric
+    if config.metric != NO_METRIC and (task.plain_text or not task.test):
+        lacks = "prompts and answers: it is plain text" if task.plain_text else "test examples: pass a test file"
+        raise ValueError(f"the metric {metric_name(config.metric)!r} needs what the task {task.name!r} lacks, {lacks}")
+    return config.metric
 
 
 def model_name(config: RaceConfig) -> str:
@@ -260,6 +277,8 @@ class RaceData:
         judged_rows: how many rows an evaluation reads at once.
         left_out, held_out_left_out, test_left_out: number of training, held-out and test examples that are too long,
             see `RaceConfig.max_length`.
+        stops: whether answers end with an end token.
+        metric, scored_examples: the metric of generated answers, and the test examples that it scores; none without.
         chat: the chat template that formats prompts and answers; None for plain text.
         longest: maximum tokens of an example.
         text: the text to keep; None if the race has none.
@@ -291,6 +310,8 @@ class RaceData:
         self.train, self.held_out = train.kept, held_out.kept[: config.eval_size]
         test = self._encode(task.test) if task.test else Encoding((), ())
         self.test, self.test_left_out = test.kept[: config.test_size], test.left_out
+        self.stops, self.metric = train.ends, _metric_of(config, task)
+        self.scored_examples = test.examples[: min(config.test_size, MOST_SCORED)] if self.metric != NO_METRIC else ()
         self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
         answers = (*self.train, *self.held_out, *self.test)
         self._boilerplate = boilerplate_of(answers, ends=train.ends, plain_text=task.plain_text)
@@ -301,6 +322,7 @@ class RaceData:
             ),
             exact=task.duplicates.exact,
             near=task.duplicates.near,
+            metric=metric_name(self.metric) if self.scored_examples else "",
         )  # fmt: skip
         self.text = text_to_keep(
             config.keep, config.model, tokenizer, context=self._context, train=task.train,

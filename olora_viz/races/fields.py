@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from olora_viz.lanes.schedule import SCHEDULES
+from olora_viz.tasks.metrics import NAMES
 
 ORDERS_OF_BATCHES = ("auto", "shared", "by-seed")
 """Whether all lanes train on the same batches, or those of one seed do."""
@@ -122,6 +123,11 @@ OTHER_FIELDS = (
     RaceField(
         "forget", "May forget", "By how many nats the loss per token on the text to keep may rise", float,
         empty="without a limit",
+    ),
+    RaceField(
+        "metric", "Metric",
+        "What the answers that lanes generate to the test examples at the end are scored by, from 0 to 1", str,
+        written=f"{NAMES}; number:0.01 is a number within a hundredth; default: auto",
     ),
     RaceField("device", "Device", "Where it is computed: auto, cpu, or an accelerator of torch, such as cuda:1", str),
     RaceField(

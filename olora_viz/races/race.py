@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.generation import Answer, Answers, ask, ask_own, covering
+from olora_viz.lanes.generation import Answer, Answers, ask, ask_own, covering, written
 from olora_viz.lanes.groups import as_base
 from olora_viz.lanes.layers import worded
 from olora_viz.lanes.passes import EvalMode, bypassed_modules
@@ -37,6 +38,7 @@ from olora_viz.tasks import Batch
 from olora_viz.tasks.batches import Epochs
 from olora_viz.tasks.evaluation import Evaluation, Tested, figures_of
 from olora_viz.tasks.files import Own
+from olora_viz.tasks.metrics import mean_score
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -98,6 +100,7 @@ class Race(Iterator[Step]):
         steps: the steps so far, in order, also for `steps_frame` and `plot_race`. None if it is not kept: in a race
             restored by `restore`, and in that of a run folder, which keeps them.
         in_step: whether some thread is computing a step right now.
+        metric_failed: why a metric that is a function gave no scores, in a sentence; empty if it did.
         has_own_task: whether the task was passed to `race`.
 
     Examples:
@@ -179,6 +182,7 @@ class Race(Iterator[Step]):
         )
         self._step = StepTransaction(self._trainer, Reached(state, forgotten))
         self._tested: Tested | None = None
+        self.metric_failed = ""
         self.steps: list[Step] | None = []
 
     def __iter__(self) -> Race:
@@ -448,7 +452,8 @@ class Race(Iterator[Step]):
 
         ``final_loss`` is the held-out loss, ``final_boilerplate_loss`` that of the end token, ``parameters`` the
         number that a lane trains, ``final_text_loss`` and ``final_drift`` those on the text to keep, with
-        ``keep_best`` of the adapter that is kept. Those of the test are of finished lanes, and None before.
+        ``keep_best`` of the adapter that is kept. Those of the test are of finished lanes, and None before;
+        ``test_score``, in a race with a metric, is that of the generated answers.
         ``merged_races`` is how many earlier ones were merged into the lanes' bases, see `chain`.
         """
         config, data, about = self.config, self.data, self.data.about_held_out
@@ -465,6 +470,10 @@ class Race(Iterator[Step]):
             base |= figures_of(tested.base if tested else None, 0, "test_")
             for k, values in enumerate(lanes.values()):
                 values |= figures_of(tested.lanes if tested else None, k, "test_")
+            if about.metric:
+                base["test_score"] = finite_or_none(tested.base.score[0]) if tested else None
+                for k, values in enumerate(lanes.values()):
+                    values["test_score"] = finite_or_none(tested.lanes.score[k]) if tested else None
         if self.text and self.forgotten:
             base["text_loss"] = self.text.loss
             best = self.state.best if config.keep_best and self.status != RACING else None
@@ -497,6 +506,7 @@ class Race(Iterator[Step]):
             "held_out_left_out": data.held_out_left_out,
             "held_out": asdict(about),
             "test_left_out": data.test_left_out,
+            **({"metric_failed": self.metric_failed} if self.metric_failed else {}),
             "text": self.text and self.text.to_json(),
             "base": base,
             "lanes": lanes,
@@ -513,9 +523,25 @@ class Race(Iterator[Step]):
             with closing(EvalMode(self.model)):
                 base = self._of_base(progress, test=True)
                 lanes = self._trainer.evaluate(progress, test=True)
+                base, lanes = self._scored(base, lanes, progress)
             lanes.lose(self.state.out)
             self._tested = Tested(base, lanes)
         return self._tested
+
+    def _scored(self, base: Evaluation, lanes: Evaluation, progress: Progress) -> tuple[Evaluation, Evaluation]:
+        """Return results on the test examples with the scores of generated answers, if the race has a metric."""
+        data, examples = self.data, self.data.scored_examples
+        if not examples:
+            return base, lanes
+        test = data.test[: len(examples)]
+        said = written(self._lanes, self.tokenizer, test, progress, chat=data.chat, stops=data.stops)
+        try:
+            scores = np.array([mean_score(data.metric, examples, answers) for answers in said])
+        except ValueError as error:
+            self.metric_failed = str(error)
+            warnings.warn(f"{error}; the race itself is complete", stacklevel=2)
+            return base, lanes
+        return replace(base, score=scores[:1]), replace(lanes, score=scores[1:])
 
     def _of_base(self, progress: Progress, *, test: bool = False) -> Evaluation:
         """Evaluate the base model on the held-out or the test examples."""

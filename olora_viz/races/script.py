@@ -12,6 +12,7 @@ from olora_viz.lanes.schedule import plain as plain_schedule
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks.keep import NONE
+from olora_viz.tasks.metrics import plain_metric
 from olora_viz.tasks.task import Task
 
 PEFT_STARTS: dict[str, Any] = {"lora": True} | {
@@ -107,7 +108,7 @@ def _filled(template: str, settings: str) -> str:
 
 
 def _config(config: RaceConfig) -> str:
-    plain_schedule(config.schedule)  # a function has no text
+    plain_schedule(config.schedule), plain_metric(config.metric)  # a function has no text
     plain = RaceConfig()
     always = [name for name in ALWAYS if name != "steps" or config.epochs is None]
     given = "".join(

@@ -109,6 +109,8 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     over_run, earlier = _over_run(evaluated, base.example_loss[0])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
     own, rows, definitions = own_measures(steps), [], read_definitions(run)
+    if tested and data.about_held_out.metric:
+        own[f"test_{data.about_held_out.metric}"] = tested.lanes.score
     study, planned = read_setup(Study, run.parent.parent), read_config(run)  # which may have epochs in place of steps
     for k, (lane, of_plan, state) in enumerate(zip(config.lanes, planned.lanes, lanes.values(), strict=True)):
         order = config.order(lane)

@@ -31,6 +31,7 @@ from olora_viz.studies.method import (
 )
 from olora_viz.studies.preregistration import preregister
 from olora_viz.tasks.keep import NONE, has_text
+from olora_viz.tasks.metrics import plain_metric
 
 DEFAULT_RACE = RaceConfig(task="number-words", steps=100, eval_every=10, keep=NONE)
 """The race that a study runs by default: longer than the page's, and without a text to keep."""
@@ -479,6 +480,7 @@ class Study:
         """
         own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("race", *AXES_OF)}
         race = {name: getattr(self.race, name) for name in OF_RACE} | {"schedule": plain_schedule(self.race.schedule)}
+        race["metric"] = plain_metric(self.race.metric)
         crossed = {*self.across} - OF_LANE
         written = _lines(own | {name: value for name, value in race.items() if name not in crossed})
         for name in AXES_OF:

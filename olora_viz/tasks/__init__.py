@@ -30,7 +30,8 @@ Examples:
     >>> card.prompt, card.answer
     ('3 + 4 =', ' 7')
     >>> [name for name, card in ov.TASKS.items() if card.offline]
-    ['addition', 'number-words', 'sentiment', 'uppercase', 'roman', 'bigger', 'text']
+    ['addition', 'number-words', 'sentiment', 'uppercase', 'roman', 'bigger', 'text', 'tagging', 'rewriting', \
+'number-words-pt', 'plural-pt']
 """
 
 

@@ -6,6 +6,8 @@ import itertools
 import random
 from collections.abc import Callable, Iterable
 
+from olora_viz.tasks.metrics import NONE
+from olora_viz.tasks.sentences import number_words_pt, plural_pt, rewriting, tagging
 from olora_viz.tasks.task import Example, Task, TaskCard, by_content
 
 SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant"}
@@ -210,14 +212,18 @@ def _in_roman(n: int) -> str:
     return letters
 
 
-def _card(make: Callable[[random.Random], list[Example]], summary: str, sample: Example) -> TaskCard:
+def _card(
+    make: Callable[[random.Random], list[Example]], summary: str, sample: Example, metric: str = NONE
+) -> TaskCard:
+    """Return the card of a task; where a metric scores whole answers, the model learns to stop."""
     name = make.__name__.replace("_", "-")
 
     def load(seed: int) -> Task:
         examples = make(random.Random(f"{name} {seed}"))
         train, held_out, test = by_content(examples, name, HELD_OUT, seed)
         plain = not sample.prompt
-        return Task(name, summary, train[:MAX_TRAIN], held_out, plain_text=plain, test=test)
+        ends = metric != NONE
+        return Task(name, summary, train[:MAX_TRAIN], held_out, plain_text=plain, ends=ends, test=test, metric=metric)
 
     return TaskCard(name, summary, sample.prompt, sample.answer, load, offline=True, choices=bool(sample.choices))
 
@@ -233,5 +239,13 @@ BUILT_IN_TASKS = (
           Example("Which is bigger, 37 or 52?", " 52", choices=(" 37", " 52"))),
     _card(text, "Short stories as plain text: every token is supervised.",
           Example("", "An old fox lived by the river.")),
+    _card(tagging, "The persons, places and firms of a sentence, scored by F1.",
+          Example("Elin met Rosa in Perton. Names:", " Elin: person; Rosa: person; Perton: place"), "f1"),
+    _card(rewriting, "A sentence in the passive of the past, scored by chrF.",
+          Example("The old cat sees the dog. Before:", " The dog was seen by the old cat."), "chrf"),
+    _card(number_words_pt, "A number plus a digit, in Portuguese words, for glassllm-pt.",
+          Example("três e mais quatro são", " sete")),
+    _card(plural_pt, "A noun and an adjective in the Portuguese plural, for glassllm-pt.",
+          Example("casa bela no plural:", " casas belas")),
 )  # fmt: skip
 """The built-in tasks, in display order."""

@@ -37,6 +37,8 @@ class Evaluation:
     rounded to five digits. Its mean over the examples is the loss."""
     example_right: np.ndarray
     """(K, n) 1 for a correct answer, 0 for a wrong one; the share of tokens for plain text."""
+    score: np.ndarray
+    """(K,) mean of the race's metric over the generated answers, from 0 to 1; NaN without one, see `metrics`."""
 
     @classmethod
     def of_totals(
@@ -45,7 +47,7 @@ class Evaluation:
         """Return an evaluation with only the totals (K,) known."""
         unknown, none = np.full_like(loss, np.nan), np.empty((len(loss), 0))
         apart = unknown.copy() if boilerplate_loss is None else boilerplate_loss
-        return cls(loss, accuracy, unknown, apart, none, none.copy())
+        return cls(loss, accuracy, unknown, apart, none, none.copy(), unknown.copy())
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; NaN is null."""
@@ -56,12 +58,13 @@ class Evaluation:
         """Read back what `to_json` wrote, bit for bit; KeyError, TypeError or ValueError for another form.
 
         Earlier versions wrote the loss of all supervised tokens and, where most of them were boilerplate, that of the
-        others as ``deciding_loss``.
+        others as ``deciding_loss``; they had no score.
         """
         loss = np.array(values["loss"], dtype=float)
         others = np.array(values.get("deciding_loss", np.nan), dtype=float)
         read = values | {"loss": np.where(np.isnan(others), loss, others)}
-        read.setdefault("boilerplate_loss", np.full_like(loss, np.nan))
+        for name in ("boilerplate_loss", "score"):
+            read.setdefault(name, np.full_like(loss, np.nan))
         return cls(*(np.array(read[f.name], dtype=float) for f in fields(cls)))
 
     def repeated(self, K: int) -> Evaluation:
@@ -145,6 +148,7 @@ def evaluate(
         boilerplate_loss=others.sum(1) / (tokens - counted) if tokens > counted else np.full(K, np.nan),
         example_loss=_five_digits(lost * len(scored) / counted),
         example_right=_five_digits(right / judged),
+        score=np.full(K, np.nan),
     )
 
 
@@ -273,6 +277,8 @@ class HeldOut:
     """The same of the test examples."""
     ends: bool = False
     """Whether the boilerplate has an end token."""
+    metric: str = ""
+    """The metric of the generated answers to the test examples; empty without one."""
 
     def supervised_loss(self, loss: np.ndarray, boilerplate_loss: np.ndarray) -> np.ndarray:
         """Return the mean loss (K,) of all supervised tokens, as a training loss is, from its two parts."""

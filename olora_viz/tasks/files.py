@@ -121,6 +121,8 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     - `question`, `answer`: the prompt is `question_prompt`.
     - `messages`, a list of `role` ("system", "user" or "assistant") and `content`: the assistant's last one is the
       answer, and `chat_prompt` of those before it is the prompt; what follows it is left out.
+    - `answers`, or a list as `answer`, in place of one `answer`: several right ones. The first is learned, and a
+      metric accepts any.
     - `text`: plain text, without a prompt, every token of which is supervised.
 
     A model's chat template frames the messages, or what the user asks: an instruction with its input, or the question
@@ -143,7 +145,7 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     >>> example_of({"prompt": "3 + 4 =", "answer": "7"}, "line 1")
     Example(prompt='3 + 4 =', answer=' 7', choices=(), line=0)
     """
-    given = {name: value for name, value in row.items() if value is not None}
+    given, others = _several({name: value for name, value in row.items() if value is not None}, where)
     fields = fields_of(given.keys(), where)
     text = {
         name: _text(given[name], name, where)
@@ -180,7 +182,21 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
         raise ValueError(f"{where}: the answer {_short(key)} does not occur as a word in the output {_short(answer)}")
     gap = "" if prompt[-1] in "\n\t" else " "
     choices = tuple(gap + answer[:start] + choice + answer[stop:] for choice in choices)
-    return Example(prompt, gap + answer, choices, line, messages)
+    return Example(prompt, gap + answer, choices, line, messages, others)
+
+
+def _several(given: dict[str, object], where: str) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Return a row with its first right answer as its answer, and the other ones, where it lists several."""
+    name = "answers" if "answers" in given and "answer" not in given else "answer"
+    if not isinstance(given.get(name), list) and name == "answer":
+        return given, ()
+    answers = given[name]
+    if not isinstance(answers, list) or not answers:
+        raise ValueError(f"{where}: the field {name!r} is no list of right answers but {_short(answers)}")
+    first, *others = (_text(answer, name, where) for answer in answers)
+    if not all((first, *others)):
+        raise ValueError(f"{where}: the field {name!r} has an empty text: {_short(answers)}")
+    return {key: value for key, value in given.items() if key != name} | {"answer": first}, tuple(others)
 
 
 def _text(value: object, name: str, where: str) -> str:
@@ -553,6 +569,11 @@ def _is_missing(cell: object) -> bool:
 
 def sha256_of(task: Task) -> str:
     """Return a hash of what a race sees of a task."""
+
     # Messages say what the prompt does, and hashes of older versions are without them.
-    parts = [[astuple(example)[:-1] for example in part] for part in (task.train, task.held_out, task.test)]
+    def seen(example: Example) -> tuple[object, ...]:
+        *seen, _, others = astuple(example)
+        return (*seen, *[others] * bool(others))
+
+    parts = [list(map(seen, part)) for part in (task.train, task.held_out, task.test)]
     return hashlib.sha256(repr((task.plain_text, task.ends, parts)).encode()).hexdigest()

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from olora_viz.tasks.metrics import NONE
+
 
 @dataclass(frozen=True)
 class Example:
@@ -36,6 +38,8 @@ class Example:
     messages: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """The role and the text of each message before the answer, for a model's chat template; empty if the prompt is one
     message of the user."""
+    others: tuple[str, ...] = field(default=(), repr=False)
+    """Other right answers, without the space before them: a metric accepts them, and the loss is on `answer`."""
 
     def __post_init__(self) -> None:
         """Check that the answer is not empty and is one of the choices."""
@@ -101,6 +105,8 @@ class Task:
     """The examples that are evaluated once, at the end of a race."""
     duplicates: Duplicates = Duplicates()
     """Training examples that were removed."""
+    metric: str = NONE
+    """The metric of its generated answers, where a race names none, see `METRICS`."""
 
     def __repr__(self) -> str:
         """Return its name and the sizes of its parts."""

@@ -330,7 +330,10 @@ def _untrained(base: Evaluation | None, guess: tuple[str, float | None] | None) 
     return rows
 
 
-def _ranking(ranked: Ranked, rows: Sequence[Place], intervals: Intervals, base: Sequence[Sequence[object]]) -> Markup:
+def _ranking(
+    ranked: Ranked, rows: Sequence[Place], intervals: Intervals, base: Sequence[Sequence[object]],
+    scored: Tested | None = None,
+) -> Markup:  # fmt: skip
     """Return the table of accuracies and losses; its columns name the kind of their uncertainty, if they show one."""
     race, order = ranked.race, ranked.places
     between, spread = any(intervals), any(math.isfinite(row.spread) for row in rows)
@@ -342,8 +345,13 @@ def _ranking(ranked: Ranked, rows: Sequence[Place], intervals: Intervals, base: 
     places, width = {row.lane: row for row in rows}, len(head)
     cells = [_row(ranked.styles, places[place.lane], intervals, width) for place in order]
     base = [row[:width] for row in base]
+    groups = seed_groups(race.config.lanes)
+    if scored is not None and race.held_out:
+        head.append(TableCell(race.held_out.metric, "mean score of the generated answers, from 0 to 1"))
+        scores = [float(np.mean(scored.lanes.score[list(groups[place.lane].lanes)])) for place in order]
+        cells = [(*row, nats(score)) for row, score in zip(cells, scores, strict=True)]
+        base = [(*row, nats(scored.base.score[0]) if i == 0 else "") for i, row in enumerate(base)]
     if len(set(race.parameters)) > 1:
-        groups = seed_groups(race.config.lanes)
         head.append(TableCell("trained", "the number of parameters that a lane trains"))
         counts = [f"{race.parameters[groups[place.lane].lanes[0]]:,}" for place in order]
         cells = [(*row, count) for row, count in zip(cells, counts, strict=True)]
@@ -366,7 +374,8 @@ def _results_of_test(ranked: Ranked, tested: Tested) -> Markup:
     examples = Examples.of(lanes)
     guess = (held_out.test_guess_words, held_out.test_guess) if held_out else None
     between = intervals(groups, examples, text)
-    ranking = _ranking(ranked, group_places(of_test, groups), between, _untrained(tested.base, guess))
+    scored = [tested] if held_out and held_out.metric else []
+    ranking = _ranking(ranked, group_places(of_test, groups), between, _untrained(tested.base, guess), *scored)
     adapters = ", with each lane's best adapter" if race.config.keep_best else ""
     what = _examples("test", examples.loss.shape[1], text)
     return folded(f"Test on {what}, once, at the end{adapters}", ranking)

@@ -151,7 +151,7 @@ def test_no_token_counts_as_shared_that_differs_in_the_test_alone() -> None:
     assert race.data._boilerplate == (0, 1)
 
 
-@pytest.mark.parametrize("name", [card.name for card in BUILT_IN_TASKS])
+@pytest.mark.parametrize("name", [card.name for card in BUILT_IN_TASKS if not card.load(0).ends])
 def test_of_built_in_tasks_every_token_counts(name: str) -> None:
     race = ov.race(small(task=name, eval_size=16, test_size=16))
     list(race)
