@@ -233,8 +233,8 @@ def _of_field(field: RaceField) -> dict[str, Any]:
     if field.choices and not values and ":" not in meaning:
         values = f" ({', '.join(field.choices)})"
     default = f"; default: {field.empty}" if field.empty not in ("", AUTOMATIC) else ""
-    is_file = field.written or not field.choices
-    kind, metavar = {int: (int, "N"), float: (float, "X")}.get(field.kind, (filled, "FILE" if is_file else None))
+    name = "FILE" if "file" in meaning + values else "NAME" if field.written or not field.choices else None
+    kind, metavar = {int: (int, "N"), float: (float, "X")}.get(field.kind, (filled, name))
     return {"type": kind, "metavar": metavar, "help": f"{meaning}{values}{default}"}
 
 

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from olora_viz.lanes.schedule import SCHEDULES
-from olora_viz.tasks.metrics import NAMES
 
 ORDERS_OF_BATCHES = ("auto", "shared", "by-seed")
 """Whether all lanes train on the same batches, or those of one seed do."""
@@ -127,7 +126,8 @@ OTHER_FIELDS = (
     RaceField(
         "metric", "Metric",
         "What the answers that lanes generate to the test examples at the end are scored by, from 0 to 1", str,
-        written=f"{NAMES}; number:0.01 is a number within a hundredth; default: auto",
+        written="exact, first-word, number, f1, chrf, auto for that of the task, if it has one, or none; number:0.01 "
+        "is a number within a hundredth; default: auto",
     ),
     RaceField("device", "Device", "Where it is computed: auto, cpu, or an accelerator of torch, such as cuda:1", str),
     RaceField(

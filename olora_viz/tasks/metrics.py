@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.machine.checks import unknown
-from olora_viz.machine.wording import listed
 
 if TYPE_CHECKING:
     from olora_viz.tasks.task import Example
@@ -184,7 +183,3 @@ def _score(function: Callable[[str, str], float], name: str, prompt: str, answer
 def _short(value: object) -> str:
     written = repr(value)
     return written if len(written) <= 60 else written[:59] + "…"
-
-
-NAMES = f"{listed(METRICS)}, {AUTO} for that of the task, if it has one, or {NONE}"
-"""The metrics in words."""
