@@ -221,19 +221,15 @@ class RaceConfig:
             raise ValueError(
                 f"keep must be {AUTO}, {NONE}, the name of a task or the path of a file, not {self.keep!r}"
             )
+        wants_text = [f"{lane.replay_words} needs" for lane in self.lanes if lane.replays]
         if self.forget is not None:
             object.__setattr__(self, "forget", positive_number("forget, in nats,", self.forget, zero=True))
-            if not self.keeps_text:
-                raise ValueError(
-                    f"forget {self.forget:g} limits what may be lost of a text to keep: set keep to a file, "
-                    f"the name of a task or, for models that the package has a text for, {AUTO}"
-                )
-        for lane in self.lanes:
-            if lane.replays and not self.keeps_text:
-                raise ValueError(
-                    f"{lane.replay_words} replays a text to keep, and the race has none: set keep to a file, the name "
-                    f"of a task or, for models that the package has a text for, {AUTO}"
-                )
+            wants_text.insert(0, f"forget {self.forget:g} limits what may be lost of")
+        if wants_text and not self.keeps_text:
+            raise ValueError(
+                f"{wants_text[0]} a text to keep: set keep to a file, the name of a task or, for models that the "
+                f"package has a text for, {AUTO}"
+            )
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step")
         if self.epochs is not None:

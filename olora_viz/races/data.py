@@ -46,9 +46,7 @@ from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.evaluation import Evaluation, boilerplate_of, held_out_of
 from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256_of
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
-from olora_viz.tasks.metrics import AUTO as AUTO_METRIC
 from olora_viz.tasks.metrics import MOST_SCORED, Metric, metric_name
-from olora_viz.tasks.metrics import NONE as NO_METRIC
 from olora_viz.tasks.task import deduplicated
 from olora_viz.tasks.unpadded import can_unpad, needed
 
@@ -161,9 +159,9 @@ def _metric_of(config: RaceConfig, task: Task) -> Metric:
     Raises:
         ValueError: the race names one, and the task has no answers or no test examples.
     """
-    if config.metric == AUTO_METRIC:
+    if config.metric == AUTO:
         return task.metric
-    if config.metric != NO_METRIC and (task.plain_text or not task.test):
+    if config.metric != NONE and (task.plain_text or not task.test):
         lacks = "prompts and answers: it is plain text" if task.plain_text else "test examples: pass a test file"
         raise ValueError(f"the metric {metric_name(config.metric)!r} needs what the task {task.name!r} lacks, {lacks}")
     return config.metric
@@ -311,7 +309,7 @@ class RaceData:
         test = self._encode(task.test) if task.test else Encoding((), ())
         self.test, self.test_left_out = test.kept[: config.test_size], test.left_out
         self.stops, self.metric = train.ends, _metric_of(config, task)
-        self.scored_examples = test.examples[: min(config.test_size, MOST_SCORED)] if self.metric != NO_METRIC else ()
+        self.scored_examples = test.examples[: min(config.test_size, MOST_SCORED)] if self.metric != NONE else ()
         self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
         answers = (*self.train, *self.held_out, *self.test)
         self._boilerplate = boilerplate_of(answers, ends=train.ends, plain_text=task.plain_text)

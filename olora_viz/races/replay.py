@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from olora_viz.races.data import RaceData
 
 PASSAGES_A_STEP = 2
-"""The passages that a lane replays in a step: a step of the default race then takes about twice as long."""
+"""The passages that a lane replays in a step: one of the default race takes 1.5 to 2 times as long if all lanes do."""
 
 TEXT, BASE = REPLAYED_FROM
 
@@ -39,7 +39,7 @@ def check_replay(text: TextToKeep) -> None:
     Raises:
         ValueError: there is not.
     """
-    tokens = _predicted(text.others)
+    tokens = _predicted(text.to_replay)
     if tokens < TOKENS_A_PASSAGE:
         raise ValueError(
             f"the text to keep, {text.name!r}, has {tokens} tokens to replay beside those that are measured: at least "
@@ -50,7 +50,7 @@ def check_replay(text: TextToKeep) -> None:
 def predicted_by_base(lanes: Sequence[Lane], text: TextToKeep) -> int:
     """Return for how many tokens of what is replayed a race keeps the base model's predictions."""
     sources = {lane.replay_from for lane in lanes if lane.keep_kl}
-    passages = {TEXT: text.others, BASE: _continued_by_base(text)}
+    passages = {TEXT: text.to_replay, BASE: _continued_by_base(text)}
     return sum(_predicted(passages[source]) for source in sources)
 
 
@@ -71,7 +71,7 @@ class Replay:
         assert data.text is not None
         self._config, self._data, self._text = config, data, data.text
         replaying = [lane for lane in config.lanes if lane.replays]
-        self.passages: dict[str, tuple[Encoded, ...]] = {TEXT: data.text.others}
+        self.passages: dict[str, tuple[Encoded, ...]] = {TEXT: data.text.to_replay}
         self._base: dict[str, list[Tensor]] = {}
         if any(lane.replay_from == BASE for lane in replaying):
             key = ("drawn", data.text, config.seed, data.text_rows)
@@ -179,4 +179,4 @@ def _predicted(passages: Sequence[Encoded]) -> int:
 
 def _continued_by_base(text: TextToKeep) -> list[Encoded]:
     """Return the passages in whose place the base model draws samples, some of them several times."""
-    return [text.others[i % len(text.others)] for i in range(MOST_REPLAYED)] if text.others else []
+    return [text.to_replay[i % len(text.to_replay)] for i in range(MOST_REPLAYED)] if text.to_replay else []

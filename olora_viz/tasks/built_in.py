@@ -6,9 +6,8 @@ import itertools
 import random
 from collections.abc import Callable, Iterable
 
-from olora_viz.tasks.metrics import NONE
 from olora_viz.tasks.sentences import number_words_pt, plural_pt, rewriting, tagging
-from olora_viz.tasks.task import Example, Task, TaskCard, by_content
+from olora_viz.tasks.task import NONE, Example, Task, TaskCard, by_content
 
 SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant"}
 """The roles of chat messages, and the name before each message in a prompt."""

@@ -14,16 +14,12 @@ from olora_viz.tasks import TASKS, load_task
 from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import Encoded, Encoding, encode, front_of
 from olora_viz.tasks.files import TASK_ENDINGS, is_plain, read_examples, read_text
-from olora_viz.tasks.task import Example
+from olora_viz.tasks.task import AUTO, NONE, Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 V = TypeVar("V")
-
-AUTO, NONE = "auto", "none"
-"""The text that comes with the package, if it has one for the model, and no text: the values that are neither a task
-nor a file."""
 
 PASSAGES, TOKENS_A_PASSAGE = 8, 64
 """The passages of a text that are measured, evenly spread over it, and the tokens of each."""
@@ -54,7 +50,7 @@ class TextToKeep:
     """Passages, of which every token is supervised, or examples, of which the answers are."""
     bytes: int
     """Length of what is supervised in UTF-8."""
-    others: tuple[Encoded, ...] = ()
+    to_replay: tuple[Encoded, ...] = ()
     """What lanes may replay: passages that share no token with the measured ones, or other examples of the task."""
 
     @property

@@ -10,15 +10,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.machine.checks import unknown
+from olora_viz.tasks.task import AUTO, NONE
 
 if TYPE_CHECKING:
     from olora_viz.tasks.task import Example
 
 Metric = str | Callable[[str, str], float]
 """A name of `METRICS`, or a function of an answer and a right answer that returns a number from 0 to 1."""
-
-AUTO, NONE = "auto", "none"
-"""The metric that comes with the task, if it has one, and no metric."""
 
 MOST_SCORED = 128
 """Maximum number of test examples whose answers are generated and scored, the first ones."""

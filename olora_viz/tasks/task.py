@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from olora_viz.tasks.metrics import NONE
+AUTO, NONE = "auto", "none"
+"""What comes with the task or the package, and nothing: values of the metric and of the text to keep."""
 
 
 @dataclass(frozen=True)

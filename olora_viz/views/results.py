@@ -347,10 +347,10 @@ def _ranking(
     base = [row[:width] for row in base]
     groups = seed_groups(race.config.lanes)
     if scored is not None and race.held_out:
-        head.append(TableCell(race.held_out.metric, "mean score of the generated answers, from 0 to 1"))
+        head.insert(1, TableCell(race.held_out.metric, "mean score of the generated answers, from 0 to 1"))
         scores = [float(np.mean(scored.lanes.score[list(groups[place.lane].lanes)])) for place in order]
-        cells = [(*row, nats(score)) for row, score in zip(cells, scores, strict=True)]
-        base = [(*row, nats(scored.base.score[0]) if i == 0 else "") for i, row in enumerate(base)]
+        cells = [(row[0], nats(score), *row[1:]) for row, score in zip(cells, scores, strict=True)]
+        base = [(row[0], nats(scored.base.score[0]) if i == 0 else "", *row[1:]) for i, row in enumerate(base)]
     if len(set(race.parameters)) > 1:
         head.append(TableCell("trained", "the number of parameters that a lane trains"))
         counts = [f"{race.parameters[groups[place.lane].lanes[0]]:,}" for place in order]

@@ -154,8 +154,8 @@ def test_what_is_replayed_is_not_what_is_measured(model: str, count: int) -> Non
     running = race(REPLAYING(model=model))
     ids = running.tokenizer(OF_PACKAGE[model][1], add_special_tokens=False, verbose=False)["input_ids"]
     text = text_of(running)
-    measured, replayed = (set().union(*(places(e.ids, ids) for e in each)) for each in (text.encoded, text.others))
-    assert len(text.others) == count
+    measured, replayed = (set().union(*(places(e.ids, ids) for e in each)) for each in (text.encoded, text.to_replay))
+    assert len(text.to_replay) == count
     assert not measured & replayed
     assert len(measured) + len(replayed) == len(ids)
 
@@ -164,8 +164,8 @@ def test_the_text_of_a_long_file_and_other_examples_of_a_task_are_replayed(tmp_p
     (tmp_path / "long.txt").write_text(" ".join(f"number {i} of the book" for i in range(4000)), encoding="utf-8")
     for keep in (str(tmp_path / "long.txt"), "sentiment"):
         text = text_of(race(REPLAYING(keep=keep)))
-        assert len(text.others) == MOST_REPLAYED
-        assert not {e.ids for e in text.others} & {e.ids for e in text.encoded}
+        assert len(text.to_replay) == MOST_REPLAYED
+        assert not {e.ids for e in text.to_replay} & {e.ids for e in text.encoded}
 
 
 def test_the_samples_of_the_base_are_drawn_by_the_seed_of_the_race_with_the_model_s_probabilities() -> None:
@@ -174,7 +174,7 @@ def test_the_samples_of_the_base_are_drawn_by_the_seed_of_the_race_with_the_mode
     of_first, of_same, of_other = (replay_of(each).passages["base"] for each in (first, same, other))
     assert of_first == of_same != of_other
     assert len({e.ids for e in of_first}) == len(of_first) == MOST_REPLAYED
-    for sample, passage in zip(of_first, text_of(first).others, strict=False):
+    for sample, passage in zip(of_first, text_of(first).to_replay, strict=False):
         assert (sample.ids[0], len(sample.ids)) == (passage.ids[0], len(passage.ids))
     model, _ = load_model("glassllm")
     with torch.no_grad():
@@ -193,7 +193,7 @@ def test_in_a_chain_kl_is_that_from_the_model_at_its_beginning() -> None:
     config = REPLAYING((Lane("olora", r=2, lr=1e-2, keep_kl=0.1),), steps=2)
     for link in ov.chain(config, ["sentiment", "uppercase"]):
         list(link)
-        base, passage = replay_of(link.race)._base["text"][0], text_of(link.race).others[0]
+        base, passage = replay_of(link.race)._base["text"][0], text_of(link.race).to_replay[0]
         fresh, _ = load_model("glassllm")
         with torch.no_grad():
             logs = fresh(input_ids=torch.tensor([passage.ids])).logits[0, :-1].log_softmax(-1)
@@ -217,7 +217,7 @@ def test_each_step_reads_a_few_passages_and_every_one_comes_equally_often() -> N
 
 def test_a_lane_that_replays_needs_a_text_that_is_long_enough_and_a_race(tmp_path: Path) -> None:
     lanes = (Lane("lora", replay=0.05, keep_kl=0.1),)
-    words = "replay=0.05, keep_kl=0.1 replays a text to keep, and the race has none: set keep to a file"
+    words = "replay=0.05, keep_kl=0.1 needs a text to keep: set keep to a file"
     with pytest.raises(ValueError, match=re.escape(words)):
         RaceConfig(lanes=lanes, keep="none")
     file = tmp_path / "short.txt"

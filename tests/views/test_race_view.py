@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from functools import cached_property
 
 import pytest
@@ -14,7 +15,9 @@ from olora_viz.background.record import COMMANDS, RaceRecord, ready_race, status
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.machine.memory import Memory, memory_of
+from olora_viz.machine.wording import nats
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.race import Race
 from olora_viz.tasks.batches import Epochs
 from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.views import race as drawing
@@ -236,3 +239,18 @@ def test_before_the_first_held_out_results_the_verdict_says_what_the_race_does(s
     verdict = race_view(going(state)).verdict.striptags()
     assert verdict.startswith(said)
     assert "the first held-out results" in verdict.lower()
+
+
+def test_the_score_of_written_answers_stands_first_beside_its_lane():
+    lanes = (Lane("lora", lr=1e-2), Lane("olora", lr=1e-2))
+    racing = Race(RaceConfig(task="tagging", lanes=lanes, steps=30, test_size=8, eval_every=0, keep="none"))
+    steps, tested = tuple(racing), racing.tested()
+    _, table = race_view(dataclasses.replace(RaceRecord.of(racing), steps=steps, tested=tested)).results.split(
+        "Test on"
+    )
+    rows = (re.findall(r">([^<>]+)</t[hd]>", row) for row in re.sub(r"</?span[^>]*>", "", table).split("<tr")[1:])
+    first = {name: score for name, score, *_ in rows}
+    assert first.pop("lane") == "f1"
+    scores = (tested.base.score[0], *tested.lanes.score)
+    assert list(first.values()) != ["0.00"] * 3
+    assert first == dict(zip(("base model", "LoRA", "OLoRA"), map(nats, scores), strict=True))
