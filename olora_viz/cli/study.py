@@ -35,7 +35,7 @@ MOST_LANES = 500
 
 LISTS: dict[str, str] = {
     "model": "models or folders, as a list A,B",
-    "task": "tasks or files, as a list A,B",
+    "task": "tasks or files, as a list A,B; A+B is a chain",
     "lr": "learning rates, as a list 3e-4/1e-3/3e-3",
     "r": "ranks, as a list 8,16",
     "alpha": "alpha of every lane; default: the rank",
@@ -281,11 +281,12 @@ def _plan(ledger: Ledger, workers: int, cards: Sequence[str], here: bool) -> int
 
 
 def _report(ledger: Ledger, as_json: bool) -> None:
+    from olora_viz.studies.chains import words_alone
     from olora_viz.studies.choices import worth_of_choices
 
     summary, verdicts = ledger.summary(), ledger.verdicts()
     print_verdicts(verdicts, as_json)
-    worth = worth_of_choices(verdicts)
+    worth = {**worth_of_choices(verdicts), **words_alone(verdicts)}
     if as_json:
         print_json({"summary": summary, "choices": [{"cell": cell, "words": words} for cell, words in worth.items()]})
     else:

@@ -25,12 +25,12 @@ from olora_viz.figures.layout import (
     points,
 )
 from olora_viz.figures.theme import LaneStyle, lane_styles
-from olora_viz.machine.tables import plain
+from olora_viz.machine.tables import number_or_nan, plain
 from olora_viz.machine.wording import and_, compact, counted
 from olora_viz.measures.training import loss_unit
 from olora_viz.studies.contest import Setting
 from olora_viz.studies.method import lane_of, method_name
-from olora_viz.studies.rows import losses_of, number_or_nan, values_of
+from olora_viz.studies.rows import losses_of, values_of
 from olora_viz.studies.search import grid_of, rates_tried, values_at
 from olora_viz.studies.statistics import expected_best
 from olora_viz.studies.story import Point, RateCurve

@@ -36,6 +36,11 @@ def nulls(values: list[Any]) -> list[Any]:
     return [x if math.isfinite(x) else None for x in values]
 
 
+def number_or_nan(value: Any) -> float:
+    """Return a number; NaN for None."""
+    return math.nan if value is None else float(value)
+
+
 def finite_or_none(x: float) -> float | None:
     """Return a number for JSON, None where it is not finite.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +25,7 @@ from olora_viz.machine.checks import expect
 from olora_viz.machine.devices import in_float64
 from olora_viz.machine.files import FORMAT, check_format, is_free, read_json_object, write_json
 from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
-from olora_viz.machine.tables import finite_or_none
+from olora_viz.machine.tables import finite_or_none, number_or_nan
 from olora_viz.machine.wording import listed
 from olora_viz.measures.spectra import effective_rank, product_singular_values
 from olora_viz.races import run as runs
@@ -33,7 +36,8 @@ from olora_viz.races.run import Run
 from olora_viz.races.start import Sizing
 from olora_viz.races.step import DIVERGED, FINISHED, STOPPED, Step
 from olora_viz.races.trainer import judged
-from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.evaluation import Evaluation, HeldOut, Tested
+from olora_viz.tasks.task import THEN, links_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +47,18 @@ CHAIN = "chain.json"
 
 Results = dict[str, dict[str, float | None]]
 """By task: held-out loss, without boilerplate, and accuracy; None if not known."""
+
+
+class OnTask(NamedTuple):
+    """The results on one task, by example."""
+
+    about: HeldOut
+    base: Evaluation
+    """Of the base model, on the held-out examples."""
+    lanes: Evaluation
+    """Of the lanes there."""
+    tested: Tested | None
+    """Of both on the test examples, if the task has any."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +109,17 @@ class Chain(Iterator[ChainLink]):
     """
 
     def __init__(
-        self, config: RaceConfig, tasks: Sequence[str], folder: Path | None = None, progress: Progress | None = None
+        self,
+        config: RaceConfig,
+        tasks: Sequence[str],
+        folder: Path | None = None,
+        progress: Progress | None = None,
+        cache: ModelCache | None = None,
     ) -> None:
         self.config, self.tasks, self.folder = config.replace(task=tasks[0]), tuple(tasks), folder
         self.base: Results = {}
         self.links: list[dict[str, Any]] = []
-        self._told, self._cache, self._closed = OfLongWork(progress), ModelCache(), False
+        self._told, self._cache, self._closed = OfLongWork(progress), cache or ModelCache(), False
         self._current: ChainLink | None = None
         self._past: Past | None = None
         self._racing = list(range(len(config.lanes)))  # the lanes of the current link, or of the next one
@@ -137,6 +158,10 @@ class Chain(Iterator[ChainLink]):
         """Distinct labels of the lanes, in order."""
         return self.config.labels
 
+    def racing(self, number: int) -> list[str]:
+        """Return the labels of the lanes that race in a link, 0 for the first, in order."""
+        return [label for label in self.labels if not number or label in self.links[number - 1]["lanes"]]
+
     def close(self) -> None:
         """Stop the current link, or what comes between two. A chain goes on from its folder, see `resume_chain`."""
         self._closed = True
@@ -171,7 +196,7 @@ class Chain(Iterator[ChainLink]):
     def _begin(self, number: int) -> ChainLink:
         """Set up a link, or open its run where it was begun before."""
         task, folder = self.tasks[number - 1], self.folder and self.folder / f"link-{number}"
-        if folder is not None and (folder / "config.json").exists():
+        if folder is not None and runs.has_begun(folder):
             run = runs.resume_run(folder, progress=self._progress, cache=self._cache)
             self._lanes = run.race.config.lanes
             return ChainLink(number, task, run.race, run)
@@ -190,13 +215,28 @@ class Chain(Iterator[ChainLink]):
 
     def _reread(self, number: int) -> Past:
         """Return what the lanes of a link that has ended leave behind, from its run."""
-        assert self.folder is not None
-        race = runs.restored(self.folder / f"link-{number}", progress=self._progress)
-        self._lanes = race.config.lanes
-        try:
+        with self._restored(number) as race:
+            self._lanes = race.config.lanes
             return self._left(race)
+
+    @contextmanager
+    def _restored(self, number: int) -> Generator[Race]:
+        """Restore the race of a link from its run."""
+        assert self.folder is not None
+        race = runs.restored(self.folder / f"link-{number}", progress=self._progress, cache=self._cache)
+        try:
+            yield race
         finally:
             race.lanes.detach()
+
+    def at_end(self) -> tuple[Race, dict[str, OnTask]]:
+        """Evaluate the lanes of the latest link that has ended on every task, with the test examples and by example.
+
+        Returns:
+            The race of that link, whose lanes are detached, and the results by task.
+        """
+        with self._restored(len(self.links)) as race:
+            return race, {task: self._judged(race, task, test=True) for task in dict.fromkeys(self.tasks)}
 
     def _left(self, race: Race) -> Past:
         """Return the past of the lanes that race in the next link, and keep their numbers."""
@@ -213,11 +253,12 @@ class Chain(Iterator[ChainLink]):
         race.close()
         lanes, out = race.lanes, race.state.out
         of_tasks = {task: self._judged(race, task) for task in dict.fromkeys(self.tasks)}
+        self.base = {task: _cell(results.base, 0) for task, results in of_tasks.items()}
         moves = moved(lanes)
         names = [self.labels[k] for k in self._racing]
         ended = {
             label: {
-                "results": {task: _cell(results, i) for task, results in of_tasks.items()},
+                "results": {task: _cell(results.lanes, i) for task, results in of_tasks.items()},
                 "moved": {name: finite_or_none(values[i]) for name, values in moves.items()},
             }
             for i, label in enumerate(names)
@@ -232,18 +273,20 @@ class Chain(Iterator[ChainLink]):
             self._save()
         held.release()
 
-    def _judged(self, race: Race, task: str) -> Evaluation:
-        """Evaluate the lanes of a race on the held-out examples of a task, and once the base model."""
+    def _judged(self, race: Race, task: str, *, test: bool = False) -> OnTask:
+        """Evaluate the base model and the lanes of a race on a task."""
         config, lanes = replace(race.config, task=task), race.lanes
         data = RaceData(config, task_of(config), race.model, race.tokenizer, self._cache, model_name(config))
         footprint = Footprint.of(lanes.plan, branching=data.branching)
         data = Sizing.of(config, data, footprint, memory.pass_limit(lanes.plan.device)).data
-        if task not in self.base:
-            base = as_base(lanes, lambda _: data.evaluate_base(), self._progress)
-            self.base[task] = _cell(base, 0)
-        results = judged(lanes, data, footprint, self._progress)
-        results.lose(race.state.out)
-        return results
+
+        def both(part: bool) -> Tested:
+            base = as_base(lanes, lambda _: data.evaluate_base(test=part), self._progress)
+            results = judged(lanes, data, footprint, self._progress, test=part)
+            results.lose(race.state.out)
+            return Tested(base, results)
+
+        return OnTask(data.about_held_out, *both(False), both(True) if test and data.test else None)
 
     def _save(self) -> None:
         """Write set-up and results so far into the folder."""
@@ -288,15 +331,21 @@ def moved(lanes: Lanes) -> dict[str, np.ndarray]:
 
 
 def chain(
-    config: RaceConfig, tasks: Sequence[str], *, folder: str | Path | None = None, progress: Progress | None = None
+    config: RaceConfig,
+    tasks: Sequence[str],
+    *,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+    cache: ModelCache | None = None,
 ) -> Chain:
     """Set up a chain of races: fine-tune on a task, merge, start again on the next one.
 
     Args:
         config: the set-up of each link; its steps or epochs are those of a link.
-        tasks: two or more names or files of tasks; one may come again.
+        tasks: two or more names or files of tasks, also as ``addition+uppercase``; one may come again.
         folder: new or empty; keeps the run of each link, from which `resume_chain` goes on bitwise.
         progress: called with the progress of work that takes long.
+        cache: of earlier races of this process.
 
     Raises:
         ValueError: fewer than two tasks; a start that needs data, which would have to be read anew by each lane's own
@@ -314,9 +363,28 @@ def chain(
         (5, 2)
     """
     expect(config, RaceConfig, "a RaceConfig, such as RaceConfig(model='glassllm')")
-    tasks = [tasks] if isinstance(tasks, str) else list(tasks)
+    tasks = list(links_of(tasks) if isinstance(tasks, str) else tasks)
+    check_links(config, tasks)
+    for task in dict.fromkeys(tasks):
+        task_of(config.replace(task=task))
+    place = None if folder is None else Path(folder)
+    if place is not None and not is_free(place):
+        raise ValueError(f"folder {str(place)!r} must be new or empty")
+    return Chain(config, tasks, place, progress, cache)
+
+
+def check_links(config: RaceConfig, tasks: Sequence[str]) -> None:
+    """Check that lanes can race on one task after the other.
+
+    Raises:
+        ValueError: see `chain`.
+    """
     if len(tasks) < 2:
         raise ValueError(f"a chain has two or more tasks, not {listed(map(repr, tasks)) or 'none'}")
+    if not all(tasks):
+        raise ValueError(
+            f"the chain {THEN.join(tasks)!r} lacks a task: write as {THEN.join(('addition', 'uppercase'))}"
+        )
     if config.test is not None:
         raise ValueError(f"test {config.test!r} has the examples of one task: a chain is judged on those held out")
     for init in dict.fromkeys(lane.init for lane in config.lanes):
@@ -324,12 +392,6 @@ def chain(
             raise ValueError(
                 f"{init} starts from data that each lane's own base would have to read anew: it cannot be in a chain"
             )
-    for task in dict.fromkeys(tasks):
-        task_of(config.replace(task=task))
-    place = None if folder is None else Path(folder)
-    if place is not None and not is_free(place):
-        raise ValueError(f"folder {str(place)!r} must be new or empty")
-    return Chain(config, tasks, place, progress)
 
 
 def is_chain(folder: Path) -> bool:
@@ -337,7 +399,7 @@ def is_chain(folder: Path) -> bool:
     return (folder / CHAIN).is_file()
 
 
-def resume_chain(folder: str | Path, *, progress: Progress | None = None) -> Chain:
+def resume_chain(folder: str | Path, *, progress: Progress | None = None, cache: ModelCache | None = None) -> Chain:
     """Go on with a chain from its folder, bitwise as if it had not been interrupted.
 
     Raises:
@@ -360,16 +422,12 @@ def resume_chain(folder: str | Path, *, progress: Progress | None = None) -> Cha
     values = read_json_object(folder / CHAIN)
     check_format(values, repr(str(folder / CHAIN)))
     try:
-        chain = Chain(RaceConfig.from_json(values["config"]), values["tasks"], folder, progress)
+        chain = Chain(RaceConfig.from_json(values["config"]), values["tasks"], folder, progress, cache)
         chain.base, chain.links = values["base"], values["links"]
-        chain._racing = [k for k, label in enumerate(chain.labels) if _races_on(chain.links, label)]
+        chain._racing = [chain.labels.index(label) for label in chain.racing(len(chain.links))]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{str(folder / CHAIN)!r} is not a chain: {error}") from None
     return chain
-
-
-def _races_on(links: Sequence[Mapping[str, Any]], label: str) -> bool:
-    return not links or label in links[-1]["lanes"]
 
 
 @dataclass(frozen=True)
@@ -400,22 +458,34 @@ def kept(chain: Chain) -> list[Kept]:
     for lane, label in zip(chain.config.lanes, chain.labels, strict=True):
         if label not in chain.links[-1]["lanes"]:
             continue
-
-        def loss(link: int, task: str, label: str = label) -> float:
-            return float(chain.links[link]["lanes"][label]["results"][task]["loss"])
-
-        end = len(chain.tasks) - 1
-        earlier = [task for task in last if last[task] < end]
+        loss = partial(_loss, chain, label)
         numbers = (
             np.mean([loss(i, task) for task, i in last.items()]),
-            np.mean([loss(end, task) - loss(last[task], task) for task in earlier]),
+            rise(chain, label),
             np.mean([loss(i - 1, task) - float(chain.base[task]["loss"] or 0.0) for task, i in first.items() if i]),
-            np.mean([loss(end, task) for task in last]),
+            np.mean([loss(len(chain.tasks) - 1, task) for task in last]),
         )
         rows.setdefault(lane.replace(seed=0), []).append(tuple(map(float, numbers)))
     names = labels(tuple(rows))
     methods = [Kept(name, *zip(*of_lanes, strict=True)) for name, of_lanes in zip(names, rows.values(), strict=True)]
     return sorted(methods, key=lambda method: np.mean(method.at_end))
+
+
+def _loss(chain: Chain, label: str, link: int, task: str) -> float:
+    """Return the held-out loss of a lane on a task after a link, 0 for the first."""
+    return number_or_nan(chain.links[link]["lanes"][label]["results"][task]["loss"])
+
+
+def rise(chain: Chain, label: str) -> float:
+    """Return by how much a lane's loss on the earlier tasks has risen since their last links, a mean.
+
+    It is NaN for a lane that has not come to the end.
+    """
+    last, end = {task: i for i, task in enumerate(chain.tasks)}, len(chain.tasks) - 1
+    if len(chain) or label not in chain.links[-1]["lanes"]:
+        return math.nan
+    loss = partial(_loss, chain, label)
+    return float(np.mean([loss(end, task) - loss(i, task) for task, i in last.items() if i < end]))
 
 
 def sentences(chain: Chain) -> list[str]:

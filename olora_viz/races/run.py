@@ -341,6 +341,11 @@ def _leads_on(state: dict[str, Tensor], config: RaceConfig, recorded: int) -> bo
     return done <= recorded and (known or not config.follows_best)
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether a folder has the set-up of a run, which is written first."""
+    return (folder / "config.json").exists()
+
+
 def read_config(folder: str | Path) -> RaceConfig:
     """Read the set-up of a run."""
     return _read_setup(Path(folder))[0]
@@ -391,7 +396,12 @@ def adapter_warnings(folder: str | Path) -> list[str]:
 
 
 def restored(
-    folder: str | Path, *, task: Own | None = None, device: str = "", progress: Progress | None = None
+    folder: str | Path,
+    *,
+    task: Own | None = None,
+    device: str = "",
+    progress: Progress | None = None,
+    cache: ModelCache | None = None,
 ) -> Race:
     """Restore a run's race from its last checkpoint, for export or answers; nothing is written.
 
@@ -403,7 +413,7 @@ def restored(
     if not (folder / CHECKPOINT).exists():
         raise ValueError(f"the run in {str(folder)!r} has no checkpoint yet")
     config = _with_a_device_here(replace(config, device=device or config.device))
-    racing = Race(config, task=task, progress=progress, resumed=True, past=read_past(folder, config))
+    racing = Race(config, task=task, progress=progress, resumed=True, cache=cache, past=read_past(folder, config))
     racing.restore(_read_checkpoint(folder, racing))
     if config.keep_best:
         racing.close()  # its lanes have their best adapters then

@@ -19,9 +19,10 @@ from olora_viz.machine.checks import expect
 from olora_viz.machine.files import read_json_object, reason, write_file, write_json
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.measures.catalogue import BUILT_IN_MEASURES
+from olora_viz.races.chain import is_chain
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
-from olora_viz.races.run import CHECKPOINT, read_config, read_definitions
+from olora_viz.races.run import CHECKPOINT, has_begun, read_config, read_definitions
 from olora_viz.races.step import Step
 from olora_viz.studies.definitions import DEFINED, check_one_definition, rows_to_be, version_of
 from olora_viz.studies.preregistration import SETUP, continued, hash_of, is_decision, read_setup, write_setup
@@ -96,8 +97,6 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     Raises:
         ValueError: the losses of other races of the study are not of the same tokens.
     """
-    import pandas as pd
-
     config, data, base, text = racing.config, racing.data, racing.baseline, racing.text
     if data.about_held_out.boilerplate_name:
         _check_others(run)
@@ -153,9 +152,21 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
                 **{key: values[k] for key, values in own.items()},
             }
         )  # fmt: skip
+    write_part(run, rows, list(own))
+    without_weights(run)
+
+
+def write_part(run: Path, rows: Sequence[Mapping[str, Any]], own: Sequence[str]) -> None:
+    """Write the rows of a race, with columns of its own beside those of all."""
+    import pandas as pd
+
     table = pd.DataFrame(rows, columns=[*COLUMNS, *BY_EXAMPLE, *own])
     numbers = [name for name in COLUMNS if name.endswith(("loss", "accuracy")) or name in ("alpha", "drift")]
     write_parquet(table.astype(dict.fromkeys(numbers, float)), part_of(run))
+
+
+def without_weights(run: Path) -> None:
+    """Delete the checkpoint and the adapters of a run whose rows are written."""
     (run / CHECKPOINT).unlink(missing_ok=True)
     shutil.rmtree(run / "adapters", ignore_errors=True)
 
@@ -343,7 +354,7 @@ class Ledger:
         """
         open_runs = [path for path in sorted(self.runs.glob("*")) if path.is_dir() and not has_ended(path)]
         for path in open_runs:
-            if not (path / "config.json").exists():
+            if not (has_begun(path) or is_chain(path)):
                 shutil.rmtree(path)
         return [path for path in open_runs if path.exists()]
 

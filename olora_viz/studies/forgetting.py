@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from olora_viz.machine.tables import finite_or_none
+from olora_viz.machine.tables import finite_or_none, number_or_nan
 from olora_viz.machine.wording import and_, counted, nats, times
 from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, between, difference, p_values_of
 from olora_viz.studies.method import method_name
-from olora_viz.studies.rows import Rows, column, number_or_nan, values_of
+from olora_viz.studies.rows import Rows, column, values_of
 from olora_viz.studies.search import best, grid_for, rates_tried
 from olora_viz.studies.seed_variance import seed_variance
 from olora_viz.studies.statistics import (

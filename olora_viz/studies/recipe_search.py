@@ -18,7 +18,7 @@ from olora_viz.lanes.targets import ALL, ATTENTION, MLP
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.files import FORMAT, check_format, read_json_object, write_json
 from olora_viz.machine.process import Progress
-from olora_viz.machine.tables import finite_or_none
+from olora_viz.machine.tables import finite_or_none, number_or_nan
 from olora_viz.machine.wording import and_, counted, nats, rounded
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
@@ -27,7 +27,6 @@ from olora_viz.races.step import DIVERGED, Step
 from olora_viz.studies.axes import in_words, plain
 from olora_viz.studies.method import keys_of, lane_of
 from olora_viz.studies.preregistration import SETUP, read_setup, write_setup
-from olora_viz.studies.rows import number_or_nan
 from olora_viz.studies.run import Planned, ended_race
 from olora_viz.studies.search import RATE_DIGITS
 from olora_viz.studies.study import Study

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from olora_viz.machine.tables import number_or_nan
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.study import Study, Trial
 
@@ -19,11 +20,6 @@ Row = Mapping[str, Any]
 
 Rows = Mapping[Trial, Row]
 """Those of every finished trial."""
-
-
-def number_or_nan(value: Any) -> float:
-    """Return a number; NaN for None."""
-    return math.nan if value is None else float(value)
 
 
 def values_of(rows: Rows, name: str) -> dict[Trial, float]:

@@ -23,15 +23,19 @@ from olora_viz.machine.wording import compact
 from olora_viz.machine.workers import Workers, goes_on, killed, pool_of, worker_number
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races import run as runs
+from olora_viz.races.chain import is_chain
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, definitions_of
 from olora_viz.races.race import Race
+from olora_viz.races.run import has_begun
 from olora_viz.races.step import Step
 from olora_viz.studies.axes import plain
+from olora_viz.studies.chains import config_of_chain, race_chain
 from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, write_rows
 from olora_viz.studies.preregistration import check_is_study
 from olora_viz.studies.search import races
 from olora_viz.studies.study import Study, Trial
+from olora_viz.tasks.task import links_of
 
 RECORD = "tracked.json"
 """The file of the study's folder with the names of the runs that each tracker has."""
@@ -320,6 +324,8 @@ def _check_known(config: RaceConfig, definitions: Mapping[str, Mapping[str, str]
 
 def _race(planned: Planned, watch: Watch | None, progress: Progress | None, cache: ModelCache | None) -> bool:
     """Run or resume a race that no other process runs; return whether it has ended."""
+    if len(links_of(planned.config.task)) > 1:
+        return race_chain(planned.folder, planned.config, watch, progress, cache)
     with ended_race(planned, watch, progress, cache) as race:
         if race is not None:
             write_rows(planned.folder, race, runs.read_steps(planned.folder))
@@ -332,8 +338,8 @@ def ended_race(
 ) -> Generator[Race | None]:
     """Run or resume a race, whose lanes are detached afterwards; None if the watcher has ended it."""
     more: Any = {"adapters": False, "progress": progress, "cache": cache}
-    has_begun = (planned.folder / "config.json").exists()
-    run = runs.resume_run(planned.folder, **more) if has_begun else runs.start(planned.config, planned.folder, **more)
+    begun = has_begun(planned.folder)
+    run = runs.resume_run(planned.folder, **more) if begun else runs.start(planned.config, planned.folder, **more)
     try:
         with closing(iter(run)) as steps:
             goes_on = all(watch is None or watch(step) for step in steps)
@@ -350,7 +356,7 @@ def _stage(ledger: Ledger, most: int | None) -> list[Planned]:
         groups = races(ledger.study, ledger.needed(), most)
         stage = ledger.begin_stage(groups) if groups else {}
     return [
-        *(Planned(folder, runs.read_config(folder)) for folder in others),
+        *(Planned(folder, (config_of_chain if is_chain(folder) else runs.read_config)(folder)) for folder in others),
         *(Planned(folder, ledger.study.config(group)) for folder, group in stage.items()),
     ]
 

@@ -17,6 +17,7 @@ from olora_viz.machine.process import cores
 from olora_viz.machine.tables import brief, call
 from olora_viz.machine.toml_setup import KeyKind, TomlSetup, kinds_of
 from olora_viz.machine.wording import compact
+from olora_viz.races.chain import check_links
 from olora_viz.races.config import DEFAULT_LANES, RaceConfig
 from olora_viz.studies.axes import OF_LANE, SHORT_FORMS, in_words, plain, read_axes
 from olora_viz.studies.method import (
@@ -32,6 +33,7 @@ from olora_viz.studies.method import (
 from olora_viz.studies.preregistration import preregister
 from olora_viz.tasks.keep import NONE, has_text
 from olora_viz.tasks.metrics import plain_metric
+from olora_viz.tasks.task import links_of, task_words
 
 DEFAULT_RACE = RaceConfig(task="number-words", steps=100, eval_every=10, keep=NONE)
 """The race that a study runs by default: longer than the page's, and without a text to keep."""
@@ -93,13 +95,13 @@ class Cell:
         return {"model": self.model, "task": self.task, "r": self.r, **dict(self.others)}
 
     def words(self, names: Iterable[str] | None = None) -> str:
-        """Return these settings in words, or all of them; a task that is a file by its name.
+        """Return these settings in words, or all of them; see `task_words`.
 
         >>> Cell("glassllm", "sentiment", 8, (("rows", 50),)).words()
         'glassllm, sentiment, rank 8, rows 50'
         """
         rank = {} if self.r is None else {"r": in_words("r", self.r)}
-        words = {"model": self.model, "task": Path(self.task).name} | rank
+        words = {"model": self.model, "task": task_words(self.task)} | rank
         words |= {name: in_words(name, value) for name, value in self.others}
         return ", ".join(words[name] for name in (words if names is None else names) if name in words)
 
@@ -146,7 +148,9 @@ class Study:
             reference. One with a rate, ``"lora:lr=1e-3"``, keeps it. ``"recipe:axolotl"`` is the toolkit's recipe as
             shipped, with its own rate, batch size and length, and beside it the recipe with its rate tuned.
         across: what is crossed: settings of a lane or of a race, and the values of each. Methods are compared at every
-            combination, a cell. Without ``r``, the rank is 8 unless a method has its own.
+            combination, a cell. Without ``r``, the rank is 8 unless a method has its own. The task
+            ``"addition+uppercase"`` is a chain, see `chain`: its candidates are chosen, and its methods judged, by the
+            mean loss over its tasks after the last link.
         tune: what is chosen for each method in each cell: the values of ``lr``, and of other settings. Rates beyond an
             edge, and half steps around the best one, are added; of other settings these values are tried.
         seeds: number of seeds, counted from 0. Each has its own order of the examples, the same for all methods, so
@@ -376,7 +380,10 @@ class Study:
             for name in [name for name in COUNTED[has_epochs:] if name not in own]:
                 varied[name] = self.in_batches(varied.get(name, getattr(race, name)), varied["batch_size"])
         lanes = tuple(map(self.lane, trials))
-        return race.replace(model=cell.model, task=cell.task, lanes=lanes, batches="by-seed", **varied)
+        config = race.replace(model=cell.model, task=cell.task, lanes=lanes, batches="by-seed", **varied)
+        if len(links := links_of(config.task)) > 1:
+            check_links(config, links)
+        return config
 
     def trial_of(self, config: RaceConfig, lane: Lane) -> Trial:
         """Return the trial that a lane of a race is; the method as the lane is written if the study has none such."""

@@ -28,6 +28,7 @@ from olora_viz.studies.search import races
 from olora_viz.studies.statistics import LEAST_SEEDS
 from olora_viz.studies.study import Study, Trial
 from olora_viz.tasks.batches import Epochs
+from olora_viz.tasks.task import links_of
 
 TIMED_STEPS = 4
 """The first warms up, the second and the last are evaluated."""
@@ -141,21 +142,25 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     for group in alike(study, groups):
         largest = max(group, key=lambda race: (study.lane(race[0]).r, len(race)))  # by their memory
         config = study.config(group[0][:TIMED_LANES])
-        timing = timing_of(config, progress, study.config(largest), cache)
+        links = links_of(config.task)
+        config = config.replace(task=links[0])
+        timing = timing_of(config, progress, study.config(largest).replace(task=links[0]), cache)
         config = config.with_steps(timing.train)
         evaluations = math.ceil(config.steps / (config.eval_every or config.steps))
         of_lane = timing.of_lane(config.steps, evaluations * timing.held_out + timing.test)
-        total += timing.first + timing.setup * len(group) + of_lane * sum(map(len, group))
+        total += len(links) * (timing.first + timing.setup * len(group) + of_lane * sum(map(len, group)))
         timings.append(timing)
         for trial in {race[0].cell: race[0] for race in group}.values():
-            where = trial.cell.words(("model", "task", "rows"))
-            if where not in data:
-                config = study.config([trial])
-                race_data = RaceData(config, task_of(config), *cache.load(config), cache)
-                about_data = race_data.about_held_out
-                config = config.with_steps(about_data.train)
-                seen = f"A lane sees {Epochs(config.steps * config.batch_size, about_data.train).words}."
-                data[where] = " ".join([about_data.parts, seen, *race_data.too_long])
+            for task in links_of(trial.cell.task):
+                cell = replace(trial.cell, task=task)
+                where = cell.words(("model", "task", "rows"))
+                if where not in data:
+                    config = study.config([trial]).replace(task=task)
+                    race_data = RaceData(config, task_of(config), *cache.load(config), cache)
+                    about_data = race_data.about_held_out
+                    config = config.with_steps(about_data.train)
+                    seen = f"A lane sees {Epochs(config.steps * config.batch_size, about_data.train).words}."
+                    data[where] = " ".join([about_data.parts, seen, *race_data.too_long])
     return Estimate(
         races=len(groups), lanes=len(trials), seconds=total, memory=max(timing.memory for timing in timings),
         device=timings[0].device, data=data,
@@ -168,7 +173,8 @@ def alike(study: Study, groups: Sequence[list[Trial]]) -> list[list[list[Trial]]
     for group in groups:
         cell, lane = group[0].cell, study.lane(group[0])
         rank, own = 0 if lane.is_dense else lane.r, shipped(group[0].method)
-        by_kind.setdefault((cell.model, rank, cell.others, group[0].tuned, lane.is_dense, own), []).append(group)
+        key = (cell.model, len(links_of(cell.task)), rank, cell.others, group[0].tuned, lane.is_dense, own)
+        by_kind.setdefault(key, []).append(group)
     return list(by_kind.values())
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.machine.tables import finite_or_none
+from olora_viz.machine.tables import finite_or_none, number_or_nan
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.axes import for_json
 from olora_viz.studies.difference import (
@@ -30,7 +30,7 @@ from olora_viz.studies.interaction import interactions
 from olora_viz.studies.method import lane_of
 from olora_viz.studies.paper import methods, to_latex, to_markdown, verdicts_html
 from olora_viz.studies.preregistration import deviations, hash_of, sentence
-from olora_viz.studies.rows import Losses, Row, Rows, losses_of, number_or_nan, values_of
+from olora_viz.studies.rows import Losses, Row, Rows, losses_of, values_of
 from olora_viz.studies.search import grid_of, values_at, whole_grid
 from olora_viz.studies.statistics import LEVEL, UNDECIDED, Interval, MedianInterval, choose, first_at, median_interval
 from olora_viz.studies.study import Candidate, Cell, Study, Trial
@@ -242,9 +242,9 @@ class Verdicts:
 
     @property
     def own_measures(self) -> dict[str, str]:
-        """The registered measurements that some run has, by key, with their titles."""
+        """The registered measurements, and the columns of chains, that some run has, by key, with their titles."""
         keys = dict.fromkeys(key for each in self.each for key in each.measures)
-        return {key: MEASURES[key].title if key in MEASURES else key for key in keys}
+        return {key: MEASURES[key].title if key in MEASURES else key.replace("_", " ") for key in keys}
 
     def table(self) -> pd.DataFrame:
         """Return the entries as a table, with the columns of `Verdict.to_json`; the reference has no verdict."""

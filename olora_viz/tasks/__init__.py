@@ -12,7 +12,7 @@ from olora_viz.tasks.built_in import BUILT_IN_TASKS
 from olora_viz.tasks.encoding import Encoded, Encoding, encode
 from olora_viz.tasks.files import load_file
 from olora_viz.tasks.hub import TASK_CARDS as FROM_HUB
-from olora_viz.tasks.task import Example, Task, TaskCard, deduplicated
+from olora_viz.tasks.task import Example, Task, TaskCard, deduplicated, links_of
 
 __all__ = [
     "TASKS", "Batch", "Encoded", "Encoding", "Example", "Task", "TaskCard", "batch_indices", "collate", "encode",
@@ -61,6 +61,11 @@ def load_task(name: str | os.PathLike[str], split_seed: int = 0) -> Task:
     if card is not None and card.offline:
         return generated(card, split_seed)
     if card is None:
+        if len(links := links_of(name)) > 1:
+            raise ValueError(
+                f"{name!r} is a chain of {len(links)} tasks, and here is room for one: race --chain trains on "
+                "one after the other, and a study compares the starts of a chain"
+            )
         folder, file = os.path.split(name)
         if not (folder or os.path.splitext(file)[1] or os.path.exists(name)):
             raise ValueError(f"{unknown('task', name, TASKS)} (or pass a .json, .jsonl or .csv file)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 import unicodedata
 from bisect import bisect_left
@@ -14,6 +15,27 @@ from typing import NamedTuple
 
 AUTO, NONE = "auto", "none"
 """What comes with the task or the package, and nothing: values of the metric and of the text to keep."""
+
+THEN = "+"
+"""Between the tasks of a chain."""
+
+
+def links_of(task: str) -> tuple[str, ...]:
+    """Return the tasks of a chain, one of each link; a single task, or the path of a file, is alone.
+
+    >>> links_of("number-words+uppercase"), links_of("sentiment")
+    (('number-words', 'uppercase'), ('sentiment',))
+    """
+    return (task,) if THEN not in task or os.path.exists(task) else tuple(task.split(THEN))
+
+
+def task_words(task: str) -> str:
+    """Return what a task is called: a file by its name, and the tasks of a chain in order.
+
+    >>> task_words("addition+rows/own.jsonl")
+    'addition → own.jsonl'
+    """
+    return " → ".join(os.path.basename(link) for link in links_of(task))
 
 
 @dataclass(frozen=True)

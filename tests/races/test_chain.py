@@ -279,10 +279,10 @@ def test_an_interrupt_at_the_end_of_a_link_loses_nothing(
     owner, call = (chain_module, chain_module.judged) if where == "judged" else (Lanes, getattr(Lanes, where))
     known = signal.getsignal(signal.SIGINT)
 
-    def interrupted(*given: Any) -> Any:
+    def interrupted(*given: Any, **more: Any) -> Any:
         monkeypatch.setattr(owner, where, call)
         signal.raise_signal(signal.SIGINT)
-        return call(*given)
+        return call(*given, **more)
 
     monkeypatch.setattr(owner, where, interrupted)
     signal.signal(signal.SIGINT, signal.default_int_handler)
