@@ -458,10 +458,10 @@ def kept(chain: Chain) -> list[Kept]:
     for lane, label in zip(chain.config.lanes, chain.labels, strict=True):
         if label not in chain.links[-1]["lanes"]:
             continue
-        loss = partial(_loss, chain, label)
+        loss = partial(_result, chain, label, "loss")
         numbers = (
             np.mean([loss(i, task) for task, i in last.items()]),
-            rise(chain, label),
+            since(chain, label, "loss"),
             np.mean([loss(i - 1, task) - float(chain.base[task]["loss"] or 0.0) for task, i in first.items() if i]),
             np.mean([loss(len(chain.tasks) - 1, task) for task in last]),
         )
@@ -471,21 +471,21 @@ def kept(chain: Chain) -> list[Kept]:
     return sorted(methods, key=lambda method: np.mean(method.at_end))
 
 
-def _loss(chain: Chain, label: str, link: int, task: str) -> float:
-    """Return the held-out loss of a lane on a task after a link, 0 for the first."""
-    return number_or_nan(chain.links[link]["lanes"][label]["results"][task]["loss"])
+def _result(chain: Chain, label: str, name: str, link: int, task: str) -> float:
+    """Return the held-out loss or accuracy of a lane on a task after a link, 0 for the first."""
+    return number_or_nan(chain.links[link]["lanes"][label]["results"][task][name])
 
 
-def rise(chain: Chain, label: str) -> float:
-    """Return by how much a lane's loss on the earlier tasks has risen since their last links, a mean.
+def since(chain: Chain, label: str, name: str) -> float:
+    """Return by how much a lane's loss, or accuracy, on the earlier tasks has risen since their last links, a mean.
 
     It is NaN for a lane that has not come to the end.
     """
     last, end = {task: i for i, task in enumerate(chain.tasks)}, len(chain.tasks) - 1
     if len(chain) or label not in chain.links[-1]["lanes"]:
         return math.nan
-    loss = partial(_loss, chain, label)
-    return float(np.mean([loss(end, task) - loss(i, task) for task, i in last.items() if i < end]))
+    result = partial(_result, chain, label, name)
+    return float(np.mean([result(end, task) - result(i, task) for task, i in last.items() if i < end]))
 
 
 def sentences(chain: Chain) -> list[str]:

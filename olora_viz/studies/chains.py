@@ -15,7 +15,7 @@ from olora_viz.machine.files import read_json_object
 from olora_viz.machine.process import Progress
 from olora_viz.machine.tables import finite_or_none, number_or_nan
 from olora_viz.machine.wording import and_
-from olora_viz.races.chain import CHAIN, Chain, chain, is_chain, resume_chain, rise
+from olora_viz.races.chain import CHAIN, Chain, chain, is_chain, resume_chain, since
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.export import PAST
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 TOTAL = ("loss", "accuracy")
 """What is a mean over all tasks."""
 
-FORGOTTEN = "forgotten_loss"
-"""The column with the rise of the loss on the earlier tasks since they were trained on, a mean; nats a token."""
+FORGOTTEN, FORGOTTEN_ACCURACY = "forgotten_loss", "forgotten_accuracy"
+"""The columns with the rise of the held-out loss on the earlier tasks since they were trained on, and the fall of the
+accuracy, means over these tasks; nats a token, and a share."""
 
 
 def column_of_link(number: int) -> str:
@@ -173,7 +174,7 @@ def write_rows_of_chain(races: Chain) -> None:
             "definition": definitions.get("start", {}).get(lane.init) or version_of(lane.init),
             "evaluated": np.cumsum([summary["steps"] for summary in ran])[: len(known)].tolist(),
             "valid_losses": [np.mean([number_or_nan(of["loss"]) for of in each.values()]) for each in known],
-            FORGOTTEN: rise(races, label),
+            FORGOTTEN: since(races, label, "loss"), FORGOTTEN_ACCURACY: -since(races, label, "accuracy"),
         }  # fmt: skip
         for number, (task, of_tasks) in enumerate(zip(races.tasks, known, strict=False), 1):
             row[column_of_link(number)] = number_or_nan(of_tasks[task]["loss"])
@@ -183,7 +184,12 @@ def write_rows_of_chain(races: Chain) -> None:
                 of_lanes = getattr(lanes, f"example_{name}")
                 row[f"{part}_{name}_by_example"] = np.full(of_lanes.shape[1], np.nan) if k is None else of_lanes[k]
         rows.append(row | {key: None if k is None else finite_or_none(each[k]) for key, each in measures.items()})
-    own = [*map(column_of_link, range(1, len(races.tasks) + 1)), FORGOTTEN, *{*measures} - {*COLUMNS}]
+    own = [
+        *map(column_of_link, range(1, len(races.tasks) + 1)),
+        FORGOTTEN,
+        FORGOTTEN_ACCURACY,
+        *{*measures} - {*COLUMNS},
+    ]
     write_part(folder, rows, own)
     for link in links:
         without_weights(link)
