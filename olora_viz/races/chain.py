@@ -114,12 +114,15 @@ class Chain(Iterator[ChainLink]):
         tasks: Sequence[str],
         folder: Path | None = None,
         progress: Progress | None = None,
+        *,
+        adapters: bool = True,
         cache: ModelCache | None = None,
     ) -> None:
         self.config, self.tasks, self.folder = config.replace(task=tasks[0]), tuple(tasks), folder
         self.base: Results = {}
         self.links: list[dict[str, Any]] = []
         self._told, self._cache, self._closed = OfLongWork(progress), cache or ModelCache(), False
+        self._keeps_adapters = adapters
         self._current: ChainLink | None = None
         self._past: Past | None = None
         self._racing = list(range(len(config.lanes)))  # the lanes of the current link, or of the next one
@@ -196,8 +199,9 @@ class Chain(Iterator[ChainLink]):
     def _begin(self, number: int) -> ChainLink:
         """Set up a link, or open its run where it was begun before."""
         task, folder = self.tasks[number - 1], self.folder and self.folder / f"link-{number}"
+        more: Any = {"progress": self._progress, "cache": self._cache, "adapters": self._keeps_adapters}
         if folder is not None and runs.has_begun(folder):
-            run = runs.resume_run(folder, progress=self._progress, cache=self._cache)
+            run = runs.resume_run(folder, **more)
             self._lanes = run.race.config.lanes
             return ChainLink(number, task, run.race, run)
         if number > 1 and self._past is None:
@@ -210,7 +214,7 @@ class Chain(Iterator[ChainLink]):
             folder.parent.mkdir(parents=True, exist_ok=True)
             self._save()
         shutil.rmtree(folder, ignore_errors=True)  # a kill may have left what is written before the set-up
-        run = runs.start(config, folder, progress=self._progress, cache=self._cache, past=self._past)
+        run = runs.start(config, folder, past=self._past, **more)
         return ChainLink(number, task, run.race, run)
 
     def _reread(self, number: int) -> Past:
@@ -336,6 +340,7 @@ def chain(
     *,
     folder: str | Path | None = None,
     progress: Progress | None = None,
+    adapters: bool = True,
     cache: ModelCache | None = None,
 ) -> Chain:
     """Set up a chain of races: fine-tune on a task, merge, start again on the next one.
@@ -345,6 +350,7 @@ def chain(
         tasks: two or more names or files of tasks, also as ``addition+uppercase``; one may come again.
         folder: new or empty; keeps the run of each link, from which `resume_chain` goes on bitwise.
         progress: called with the progress of work that takes long.
+        adapters: whether the runs in the folder keep their lanes' adapters, too.
         cache: of earlier races of this process.
 
     Raises:
@@ -370,7 +376,7 @@ def chain(
     place = None if folder is None else Path(folder)
     if place is not None and not is_free(place):
         raise ValueError(f"folder {str(place)!r} must be new or empty")
-    return Chain(config, tasks, place, progress, cache)
+    return Chain(config, tasks, place, progress, adapters=adapters, cache=cache)
 
 
 def check_links(config: RaceConfig, tasks: Sequence[str]) -> None:
@@ -399,8 +405,10 @@ def is_chain(folder: Path) -> bool:
     return (folder / CHAIN).is_file()
 
 
-def resume_chain(folder: str | Path, *, progress: Progress | None = None, cache: ModelCache | None = None) -> Chain:
-    """Go on with a chain from its folder, bitwise as if it had not been interrupted.
+def resume_chain(
+    folder: str | Path, *, progress: Progress | None = None, adapters: bool = True, cache: ModelCache | None = None
+) -> Chain:
+    """Go on with a chain from its folder, bitwise as if it had not been interrupted; see `chain`.
 
     Raises:
         ValueError: the folder holds no chain, or a damaged one.
@@ -422,7 +430,9 @@ def resume_chain(folder: str | Path, *, progress: Progress | None = None, cache:
     values = read_json_object(folder / CHAIN)
     check_format(values, repr(str(folder / CHAIN)))
     try:
-        chain = Chain(RaceConfig.from_json(values["config"]), values["tasks"], folder, progress, cache)
+        chain = Chain(
+            RaceConfig.from_json(values["config"]), values["tasks"], folder, progress, adapters=adapters, cache=cache
+        )
         chain.base, chain.links = values["base"], values["links"]
         chain._racing = [chain.labels.index(label) for label in chain.racing(len(chain.links))]
     except (AttributeError, KeyError, TypeError, ValueError) as error:

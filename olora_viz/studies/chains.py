@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -73,11 +73,12 @@ def race_chain(
     Raises:
         ValueError: the chain cannot be set up.
     """
+    more: Any = {"adapters": False, "progress": progress, "cache": cache}
     if is_chain(folder):
-        races = resume_chain(folder, progress=progress, cache=cache)
+        races = resume_chain(folder, **more)
     else:
         shutil.rmtree(folder, ignore_errors=True)  # what a kill may have left before the set-up
-        races = chain(config, links_of(config.task), folder=folder, progress=progress, cache=cache)
+        races = chain(config, links_of(config.task), folder=folder, **more)
     for link in races:
         goes_on = False
         try:
