@@ -25,7 +25,7 @@ from olora_viz.studies.definitions import version_of
 from olora_viz.studies.folder import COLUMNS, own_measures, row_of, without_weights, write_part
 from olora_viz.studies.method import method_name
 from olora_viz.studies.preregistration import hash_of, read_setup
-from olora_viz.studies.rows import values_of
+from olora_viz.studies.rows import FORGOTTEN, FORGOTTEN_ACCURACY, column_of_link, values_of
 from olora_viz.studies.search import best, candidates_tried, values_at
 from olora_viz.studies.statistics import choose
 from olora_viz.studies.study import Candidate, Cell, Study
@@ -37,19 +37,6 @@ if TYPE_CHECKING:
 
 TOTAL = ("loss", "accuracy")
 """What is a mean over all tasks."""
-
-FORGOTTEN, FORGOTTEN_ACCURACY = "forgotten_loss", "forgotten_accuracy"
-"""The columns with the rise of the held-out loss on the earlier tasks since they were trained on, and the fall of the
-accuracy, means over these tasks; nats a token, and a share."""
-
-
-def column_of_link(number: int) -> str:
-    """Return the column with the held-out loss on a link's own task, right after it.
-
-    >>> column_of_link(1)
-    'link_1_loss'
-    """
-    return f"link_{number}_loss"
 
 
 def config_of_chain(folder: Path) -> RaceConfig:
@@ -206,7 +193,7 @@ def chosen_alone(verdicts: Verdicts, cell: Cell, method: str) -> list[Candidate 
     losses = values_of(rows, "valid_loss")
     tried, chosen = candidates_tried(study, cell, method, losses), best(study, cell, method, losses)
     choices = []
-    for number in range(1, len(links_of(cell.task)) + 1):
+    for number in range(1, len(cell.links) + 1):
         values = {trial: row.get("measures", {}).get(column_of_link(number), np.nan) for trial, row in rows.items()}
         place = choose(values_at(study, cell, method, tried, values, chosen.seeds if chosen else None))
         choices.append(None if place is None else tried[place])
@@ -217,7 +204,7 @@ def words_alone(verdicts: Verdicts) -> Mapping[str, str]:
     """Say of each method of each chain what its links alone would have chosen, by cell and method in words."""
     said = {}
     for verdict in verdicts.each:
-        links = links_of(verdict.cell.task)
+        links = verdict.cell.links
         if len(links) < 2 or verdict.best is None:
             continue
         alone = chosen_alone(verdicts, verdict.cell, verdict.method)

@@ -14,7 +14,7 @@ from olora_viz.machine.tables import finite_or_none, number_or_nan
 from olora_viz.machine.wording import and_, counted, nats, times
 from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, between, difference, p_values_of
 from olora_viz.studies.method import method_name
-from olora_viz.studies.rows import Rows, column, values_of
+from olora_viz.studies.rows import FORGOTTEN, Row, Rows, column, column_of_link, values_of
 from olora_viz.studies.search import best, grid_for, rates_tried
 from olora_viz.studies.seed_variance import seed_variance
 from olora_viz.studies.statistics import (
@@ -359,6 +359,8 @@ class Compared:
     """Adjusted over the methods (Holm), and over `DECIDING_LOOKS` if there were more seeds than planned."""
     why: str = ""
     """Why nothing can be decided, in words; empty if something can."""
+    margin: float = LEVEL_LOG_RATIO
+    """The largest difference of the logarithms that does not matter."""
 
     @property
     def verdict(self) -> str:
@@ -370,7 +372,7 @@ class Compared:
         """
         if self.why:
             return UNDECIDED
-        word = verdict(self.logs.interval, self.p_value, LEVEL_LOG_RATIO, self.logs.seeds)
+        word = verdict(self.logs.interval, self.p_value, self.margin, self.logs.seeds)
         return UNDECIDED if word in (BETTER, WORSE) and self.logs.turned_at else word
 
     @property
@@ -389,15 +391,42 @@ class Compared:
 
 def compared(verdicts: Verdicts, inits: Sequence[str]) -> list[Compared]:
     """Compare what methods forget with what the reference forgets, in every cell that has run, and in every way."""
-    return [each for cell in verdicts.study.cells() for each in _of_cell(verdicts, cell, inits)]
+    found = []
+    for cell in verdicts.study.cells():
+        known = {each.method: each.forgotten for each in verdicts.of(cell) if each.method in inits and each.forgotten}
+        equal = {init: forgotten.at_equal for init, forgotten in known.items()}
+        found += _of_cell(verdicts, cell, verdicts.rows, equal, LEVEL_LOG_RATIO)
+    return found
 
 
-def _of_cell(verdicts: Verdicts, cell: Cell, inits: Sequence[str]) -> Iterator[Compared]:
-    study, of_cell = verdicts.study, {each.method: each for each in verdicts.of(cell)}
-    equal = {init: each.forgotten.at_equal for init, each in of_cell.items() if init in inits and each.forgotten}
+def compared_in_chains(verdicts: Verdicts, inits: Sequence[str]) -> list[Compared]:
+    """Compare what methods forget of the earlier tasks of a chain, in every cell that is one and has run.
+
+    What stands for the logarithm of the drift is the rise of the loss on the earlier tasks, nats a token. Two methods
+    have learned as much where the losses on each link's own task, right after it, have the same mean.
+    """
+    rows: dict[Trial, Row] = {}
+    for trial, row in verdicts.rows.items():
+        columns = map(column_of_link, range(1, len(trial.cell.links) + 1))
+        measures = row.get("measures") or {}
+        learned = [number_or_nan(measures.get(name)) for name in columns]
+        forgotten = math.exp(number_or_nan(measures.get(FORGOTTEN)))
+        rows[trial] = {**row, "test_loss": float(np.mean(learned)), "drift": forgotten}
+    found = []
+    for cell in verdicts.study.cells():
+        if len(cell.links) > 1 and verdicts.rows_of(cell):
+            equal = {init: equal_learning(verdicts.study, cell, init, rows) for init in inits}
+            found += _of_cell(verdicts, cell, rows, equal, max(each.margin for each in verdicts.of(cell)))
+    return found
+
+
+def _of_cell(
+    verdicts: Verdicts, cell: Cell, rows: Rows, equal: Mapping[str, EqualLearning], margin: float
+) -> Iterator[Compared]:
     if not equal:
         return
-    runs = {init: _log_drifts(verdicts, cell, init) for init in study.compare}
+    study, of_cell, inits = verdicts.study, {each.method: each for each in verdicts.of(cell)}, list(equal)
+    runs = {init: _log_drifts(verdicts, cell, init, rows) for init in study.compare}
     at_shared = {init: of.at(of_cell[study.reference].shared, study.seeds) for init, of in runs.items()}
     theirs, every = runs[study.reference], list(runs.values())
     ways: dict[str, dict[str, Difference]] = {
@@ -413,7 +442,7 @@ def _of_cell(verdicts: Verdicts, cell: Cell, inits: Sequence[str]) -> Iterator[C
             why = _outside(way, equal[init], runs[init], theirs)
             if not why and (logs.seeds < LEAST_SEEDS or not math.isfinite(logs.interval.mean)):
                 why = f"{logs.seeds} of at least {LEAST_SEEDS} seeds {way}"
-            yield Compared(cell, init, way, logs, p_values[init], why)
+            yield Compared(cell, init, way, logs, p_values[init], why, margin)
 
 
 def _outside(way: str, equal: EqualLearning, ours: MethodRuns, theirs: MethodRuns) -> str:
@@ -424,12 +453,12 @@ def _outside(way: str, equal: EqualLearning, ours: MethodRuns, theirs: MethodRun
     return f"the best rate of {and_(at_edge)} lies at the edge" if way == BEST_RATES and at_edge else ""
 
 
-def _log_drifts(verdicts: Verdicts, cell: Cell, init: str) -> MethodRuns:
+def _log_drifts(verdicts: Verdicts, cell: Cell, init: str, rows: Rows) -> MethodRuns:
     """Return the runs of a method with the logarithm of the drift of each seed in place of its test losses."""
     runs = verdicts.runs[cell, init]
 
     def logs(at: Candidate, seeds: int) -> np.ndarray:
-        drifts = column(verdicts.rows, verdicts.study.trials(cell, init, [at], seeds), "drift")
+        drifts = column(rows, verdicts.study.trials(cell, init, [at], seeds), "drift")
         return np.log(np.maximum(drifts, LEAST_DRIFT))[:, None]
 
     return replace(runs, rates=tuple(replace(each, test=logs(each.at, len(each.valid))) for each in runs.rates))

@@ -22,6 +22,20 @@ Rows = Mapping[Trial, Row]
 """Those of every finished trial."""
 
 
+FORGOTTEN, FORGOTTEN_ACCURACY = "forgotten_loss", "forgotten_accuracy"
+"""The columns with the rise of the held-out loss on the earlier tasks since they were trained on, and the fall of the
+accuracy, means over these tasks; nats a token, and a share."""
+
+
+def column_of_link(number: int) -> str:
+    """Return the column with the held-out loss on a link's own task, right after it.
+
+    >>> column_of_link(1)
+    'link_1_loss'
+    """
+    return f"link_{number}_loss"
+
+
 def values_of(rows: Rows, name: str) -> dict[Trial, float]:
     """Return one column of the trials' rows; NaN where a run diverged or there is no value."""
     return {trial: _value(row, name) for trial, row in rows.items()}

@@ -94,6 +94,11 @@ class Cell:
         """All of them by name."""
         return {"model": self.model, "task": self.task, "r": self.r, **dict(self.others)}
 
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The tasks of a chain; one, of a task alone."""
+        return links_of(self.task)
+
     def words(self, names: Iterable[str] | None = None) -> str:
         """Return these settings in words, or all of them; see `task_words`.
 

@@ -151,7 +151,7 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
         total += len(links) * (timing.first + timing.setup * len(group) + of_lane * sum(map(len, group)))
         timings.append(timing)
         for trial in {race[0].cell: race[0] for race in group}.values():
-            for task in links_of(trial.cell.task):
+            for task in trial.cell.links:
                 cell = replace(trial.cell, task=task)
                 where = cell.words(("model", "task", "rows"))
                 if where not in data:
@@ -173,7 +173,7 @@ def alike(study: Study, groups: Sequence[list[Trial]]) -> list[list[list[Trial]]
     for group in groups:
         cell, lane = group[0].cell, study.lane(group[0])
         rank, own = 0 if lane.is_dense else lane.r, shipped(group[0].method)
-        key = (cell.model, len(links_of(cell.task)), rank, cell.others, group[0].tuned, lane.is_dense, own)
+        key = (cell.model, len(cell.links), rank, cell.others, group[0].tuned, lane.is_dense, own)
         by_kind.setdefault(key, []).append(group)
     return list(by_kind.values())
 

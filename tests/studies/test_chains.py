@@ -12,8 +12,9 @@ import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.races.chain import kept
 from olora_viz.studies import chains
-from olora_viz.studies.chains import FORGOTTEN, chosen_alone, column_of_link, pooled, words_alone
+from olora_viz.studies.chains import chosen_alone, pooled, words_alone
 from olora_viz.studies.folder import Ledger
+from olora_viz.studies.rows import FORGOTTEN, column_of_link
 from olora_viz.studies.run import run_study
 from olora_viz.studies.study import Candidate, Study
 from olora_viz.studies.timing import estimate

@@ -19,6 +19,7 @@ from support.planted_claims import (
     curve,
     judged_level,
     moving,
+    planted_chain,
     planted_choices,
     planted_forgetting,
     study_of_dtypes,
@@ -31,6 +32,9 @@ from olora_viz.figures.studies import claim_figure
 from olora_viz.studies.claims import (
     CLAIMS,
     base_dtype,
+    chain_against_full,
+    chain_level,
+    chain_orthonormal,
     convergence,
     cost,
     depth,
@@ -125,6 +129,9 @@ LEVEL = {
     "intrinsic-dimension": (lambda: judged((0.1, 0.1, 0.1)), r"Level means within [\d.]+% of LoRA's loss reduction\."),
     "minor-starts": (lambda: minor_starts.judge(planted_forgetting(OF_MINOR, {})), OF_DRIFT),
     "learns-less": (lambda: learns_less.judge(planted_forgetting(OF_FULL, {})), rf"{LOSSES}.* {OF_DRIFT}"),
+    "chain-against-full": (lambda: chain_against_full.judge(planted_chain({})), LOSSES),
+    "chain-orthonormal": (lambda: chain_orthonormal.judge(planted_chain({})), LOSSES),
+    "chain-level": (lambda: chain_level.judge(planted_chain({})), LOSSES.replace("Level", "No difference")),
     **{
         name: (lambda judge=judge, base=base: judge(planted_choices(base, {})), LOSSES)
         for name, (judge, base) in JUDGES.items()

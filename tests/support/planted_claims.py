@@ -19,6 +19,7 @@ from olora_viz.studies.claims import (
 from olora_viz.studies.claims.claim import Finding
 from olora_viz.studies.claims.evidence import Costs, Drift
 from olora_viz.studies.claims.regularizes import LossCurve
+from olora_viz.studies.rows import FORGOTTEN, FORGOTTEN_ACCURACY, Row, column_of_link
 from olora_viz.studies.search import needed
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
@@ -147,6 +148,35 @@ def planted_forgetting(
             1.0 + bowl(trial.lr, rates.get(trial.method, BEST_OF_FORGETTING)) - gain * (trial.method == "full")
         ),
         lambda trial: times.get(trial.method, 1.0) * trial.lr / BEST_OF_FORGETTING,
+    )
+
+
+OF_CHAIN = replace(
+    OF_TWO, compare=("lora", "olora", "pissa", "full"), race=OF_TWO.race.replace(task="addition+uppercase+roman")
+)
+
+
+def planted_chain(more: Mapping[str, float], best: Mapping[str, float] | None = None) -> Verdicts:
+    """Return a study of a chain in which a method forgets so many nats more than LoRA does at every rate.
+
+    Args:
+        best: the best rates that are not LoRA's: at a share of LoRA's, it learns and forgets as much as LoRA does.
+    """
+    rates = best or {}
+
+    def at(trial: Trial) -> float:
+        return trial.lr / rates.get(trial.method, BEST_OF_FORGETTING)
+
+    found = study(lambda trial: 1.0 + bowl(at(trial), 1.0), OF_CHAIN)
+
+    def measures(trial: Trial, row: Row) -> dict[str, float]:
+        noise = np.random.default_rng([trial.seed, round(1e6 * trial.lr), *trial.method.encode()]).normal(0, 0.003)
+        lost = 0.5 + 0.1 * math.log(at(trial)) + 0.05 * trial.seed + more.get(trial.method, 0.0) + noise
+        learned = {column_of_link(number): row["test_loss"] for number in (1, 2, 3)}
+        return learned | {FORGOTTEN: lost, FORGOTTEN_ACCURACY: lost / 10}
+
+    return verdicts_of(
+        OF_CHAIN, {trial: {**row, "measures": measures(trial, row)} for trial, row in found.rows.items()}
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
-from olora_viz.machine.wording import and_
+import numpy as np
+
+from olora_viz.machine.wording import and_, percent
 from olora_viz.studies.choices import RECIPE, SEVERAL, differing
 from olora_viz.studies.claims.claim import (
     FAILS,
@@ -31,6 +33,7 @@ from olora_viz.studies.claims.evidence import REFERENCE
 from olora_viz.studies.difference import Difference
 from olora_viz.studies.forgetting import EQUAL_LEARNING, WAYS, Compared
 from olora_viz.studies.method import lane_of, method_name
+from olora_viz.studies.rows import FORGOTTEN, FORGOTTEN_ACCURACY
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, UNDECIDED, Interval
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
@@ -159,6 +162,29 @@ def without_drift(verdicts: Verdicts) -> Finding | None:
     return not_measured("the study has no text to keep, on which forgetting is measured: run one with --keep FILE")
 
 
+class Unit(NamedTuple):
+    """How much more a method forgets than the reference, and in what: ``{}`` stands for the reference."""
+
+    of: Callable[[Interval], Interval]
+    """Makes it of a difference of logarithms."""
+    sentence: str
+    bars: str
+    called: str
+    """The beginning of its name among the numbers."""
+    level: str
+    """Within what two methods are level; empty for the margin of the study."""
+
+
+DRIFTS = Unit(ratio_of, "Drift as a multiple of {}'s", "times {}'s drift", "times", f"{WITHIN} of {{}}'s drift")
+"""A multiple of the drift on a text to keep."""
+
+RISES = Unit(
+    lambda difference: difference, "Rise of the loss on the earlier tasks minus {}'s, nats a token",
+    "rise of the loss on the earlier tasks minus {}'s, nats", "more", "",
+)  # fmt: skip
+"""A difference of what is forgotten in a chain, see `compared_in_chains`."""
+
+
 def finding_on_forgetting(
     verdicts: Verdicts,
     drifts: Sequence[Compared],
@@ -170,6 +196,7 @@ def finding_on_forgetting(
     last: str = "",
     more_parts: Sequence[str] = (),
     numbers: Mapping[str, float | Interval] | None = None,
+    unit: Unit = DRIFTS,
 ) -> Finding:
     """Return the finding on a claim about what methods forget.
 
@@ -183,6 +210,7 @@ def finding_on_forgetting(
         first, last: further sentences.
         more_parts: further verdicts on the claim.
         numbers: further ones.
+        unit: of `drifts`.
     """
     if not drifts:
         return not_measured("the methods that it compares have not run yet")
@@ -195,13 +223,13 @@ def finding_on_forgetting(
             known = [each.logs for each in drifts if (each.method, each.way) == (init, way) and each.logs.seeds > 1]
             if known:
                 gaps = [logs.gap[:, 0] for logs in known]
-                ratio = ratio_of(over_compared(known))
+                ratio = unit.of(over_compared(known))
                 over_these, ratios[init, way] = over_of(gaps), ratio
                 over = over or over_these
                 others = f", {over_these}" if over_these != over else ""
                 of_ways.append(f"{ratio.mean:.3g} {way} ({ratio.low:.3g} to {ratio.high:.3g}{others})")
         by_init += [f"{method_name(init)} {', '.join(of_ways)}"] if of_ways else []
-    multiples = f"Drift as a multiple of {reference}'s (95% over {over}): {'; '.join(by_init)}." if by_init else ""
+    multiples = f"{unit.sentence.format(reference)} (95% over {over}): {'; '.join(by_init)}." if by_init else ""
     sentences = [first, multiples]
     few = study.first_seeds < LEAST_SEEDS
     parts = {
@@ -210,7 +238,10 @@ def finding_on_forgetting(
     }
     judged = "; ".join(f"{way} {counted(words, 'comparison')}" for way, words in parts.items())
     every = [*chain(*parts.values())]
-    sentences += [f"{proposition}: {judged}.", level_means(every, f"{WITHIN} of {reference}'s drift").strip(), last]
+    level = level_means(every, unit.level.format(reference))
+    if not unit.level:
+        level = level_within(study, every, [each.margin for way in ways for each in drifts if each.way == way])
+    sentences += [f"{proposition}: {judged}.", level.strip(), last]
     reasons = dict.fromkeys(_place(study, each) for each in drifts if each.why)
     sentences += [f"Not decided: {'; '.join(reasons)}."] if reasons else []
     return Finding(
@@ -219,16 +250,35 @@ def finding_on_forgetting(
         numbers={
             "cells": len(study.cells()),
             **(numbers or {}),
-            **{f"times_{init}_{way.replace(' ', '_')}": ratio for (init, way), ratio in ratios.items()},
+            **{f"{unit.called}_{init}_{way.replace(' ', '_')}": ratio for (init, way), ratio in ratios.items()},
         },
         seeds=study.seeds,
         bars=tuple(
             Bar.of(f"{method_name(init)}, {way.removeprefix('at ')}", ratio)
             for (init, way), ratio in sorted(ratios.items(), key=lambda entry: WAYS.index(entry[0][1]))
         ),
-        unit=f"times {reference}'s drift",
+        unit=unit.bars.format(reference),
         over=over,
     )
+
+
+def without_chain(verdicts: Verdicts) -> Finding | None:
+    """Return that a claim was not measured, if no task of the study is a chain."""
+    if any(len(cell.links) > 1 for cell in verdicts.study.cells()):
+        return None
+    return not_measured("no task of the study is a chain: run one with --task addition+uppercase+sentiment")
+
+
+def kept_words(verdicts: Verdicts, methods: Sequence[str]) -> str:
+    """Say what methods forget of the earlier tasks of a study's chains, each at its best rate."""
+    said = []
+    for method in methods:
+        known = [each.measures for each in verdicts.each if each.method == method and FORGOTTEN in each.measures]
+        if known:
+            loss, accuracy = (float(np.mean([of[name] for of in known])) for name in (FORGOTTEN, FORGOTTEN_ACCURACY))
+            said.append(f"{method_name(method)} {loss:.3g} nats and {percent(accuracy)}")
+    lost = f"Loss gained and accuracy lost on the earlier tasks since each was learned: {'; '.join(said)}."
+    return lost if said else ""
 
 
 def _place(study: Study, each: Compared) -> str:
