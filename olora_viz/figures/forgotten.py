@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,14 +25,14 @@ from olora_viz.figures.layout import (
 from olora_viz.figures.race import RaceCurves, column
 from olora_viz.figures.rates import examples, method_styles
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.tables import plain
+from olora_viz.machine.tables import number_or_nan, plain
 from olora_viz.machine.wording import compact, counted
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.training import loss_unit
 from olora_viz.studies.method import method_name
-from olora_viz.studies.rows import losses_of, values_of
+from olora_viz.studies.rows import FORGOTTEN, column_of_link, losses_of, values_of
 from olora_viz.studies.search import rates_tried, seeds_of, values_at
-from olora_viz.studies.study import Cell
+from olora_viz.studies.study import Cell, Trial
 from olora_viz.studies.verdicts import Verdicts
 
 PLOT_HEIGHT = 330
@@ -166,63 +166,44 @@ def trade_offs(places: Sequence[tuple[float, float]]) -> list[tuple[float, float
     return best
 
 
+class Traded(NamedTuple):
+    """What each trial of a study has learned, and what it has lost for it."""
+
+    learned: Mapping[Trial, float]
+    """A loss, nats: low where it has learned much."""
+    lost: Mapping[Trial, float]
+    of: str
+    """What was learned and lost, for texts: ``loss`` and ``drift``."""
+    also: str
+    most: float = math.inf
+    """The highest loss that is drawn."""
+
+
 def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     """Draw the trade-offs of each method of a study over its rates: mean drift against mean test loss.
 
     The axes are those of `forgotten_figure`, both logarithmic, so that equal ratios of drifts are equally far apart.
     """
-    study, rows = verdicts.study, verdicts.rows
-    title, of = f"{FORGOTTEN_TITLE}, by rate: {cell.words()}", examples(verdicts, cell, "test")
-    names = "test loss, nats (learned: to the right)", AXIS
-    valid, (test, drift) = losses_of(study, rows), (values_of(rows, name) for name in ("test_loss", "drift"))
-    styles, data, ends, every = method_styles(study.compare), [], [], []
-    base = next((float(row["base_test_loss"]) for trial, row in rows.items() if trial.cell == cell), math.inf)
-    for verdict in verdicts.of(cell):
-        style, rates, means = styles[verdict.method], rates_tried(study, cell, verdict.method, valid), {}
-        for lr in rates:
-            seeds = seeds_of(study, cell, verdict.method, lr, valid)
-            if seeds:
-                loss, moved = (
-                    float(values_at(study, cell, verdict.method, [lr], values, seeds).mean())
-                    for values in (test, drift)
-                )
-                means |= {lr: (loss, moved)} if loss <= LOSS_AXIS * base and moved > 0 else {}
-        if not means:
-            continue
-        best = trade_offs(list(means.values()))
-        every += means.values()
-        words = {lr: f"{style.label} at {compact(lr)}: loss {x:.3g}, drift {y:.3g}" for lr, (x, y) in means.items()}
-        hover = {"hovertemplate": "%{text}<extra></extra>", "name": style.label, "legendgroup": style.label}
-        x, y = (plain(np.array(values)) for values in zip(*best, strict=True))
-        data.append(line(style, np.array(y), 2.2, x=x, hoverinfo="skip") | {"hovertemplate": None})
-        for lr, (at, moved) in means.items():
-            is_chosen, beaten = lr == verdict.best_lr, (at, moved) not in best
-            edge = {"width": 2, "color": style.color}
-            symbol = f"{style.symbol}-open" if is_chosen or beaten else style.symbol
-            mark = points(
-                plain(np.array([at])), plain(np.array([moved])), style.color, 12 if is_chosen else 7,
-                symbol=symbol, edge=edge, text=[words[lr]],
-            )  # fmt: skip
-            data.append(mark | hover)
-        ends.append(CurveEnd.of(style, math.log10(best[0][0]), math.log10(best[0][1])))
+    title, names = f"{FORGOTTEN_TITLE}, by rate: {cell.words()}", ("test loss, nats (learned: to the right)", AXIS)
+    base = next((float(row["base_test_loss"]) for row in verdicts.rows_of(cell)), math.inf)
+    test, drift = (values_of(verdicts.rows, name) for name in ("test_loss", "drift"))
+    traded = Traded(test, drift, "loss", "drift", LOSS_AXIS * base)
+    data, ends, every = _by_rate(verdicts, cell, traded, is_log=True)
     if not data:
-        message = "No run of this study has ended yet." if study.keeps_text else "This study has no text to keep."
+        keeps = verdicts.study.keeps_text
+        message = "No run of this study has ended yet." if keeps else "This study has no text to keep."
         return nothing_yet(title, "test loss and drift", names, message, PLOT_HEIGHT)
-    low, high = log_range([np.array([loss for loss, _ in every])])
-    bottom, top = log_range([np.array([moved for _, moved in every])])
+    low, high = log_range([every[:, 0]])
     x = log_axis(names[0], low, high)
     equal = next((each.forgotten.at_equal.target for each in verdicts.of(cell) if each.forgotten), math.nan)
     shapes = [upright(equal, dash="dot")] if low <= math.log10(equal or math.nan) <= high else []
-    unit = (
-        f"means of {counted(study.seeds, 'seed')}, {of}; each point is a rate, the large open one chosen by "
-        "validation; lines: each method's best trade-offs"
-    )
-    where = f"dotted: {method_name(study.reference)}'s lowest loss, within the margin of level" if shapes else ""
-    drawn = layout(
+    reference = method_name(verdicts.study.reference)
+    where = f"dotted: {reference}'s lowest loss, within the margin of level" if shapes else ""
+    drawn_as = layout(
         title,
-        "; ".join(filter(None, (unit, where))),
+        "; ".join(filter(None, (_unit_by_rate(verdicts, examples(verdicts, cell, "test")), where))),
         x=x | {"range": x["range"][::-1]},
-        y=log_axis(names[1], bottom, top),
+        y=log_axis(names[1], *log_range([every[:, 1]])),
         height=PLOT_HEIGHT,
         how=(
             "Higher rates learn more, to the right, and forget more, up. Where a method's line lies below another's, "
@@ -233,4 +214,84 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
         ends=ends,
         shapes=shapes,
     )
+    return {"data": data, "layout": drawn_as}
+
+
+def kept_figure(verdicts: Verdicts, cell: Cell) -> Figure:
+    """Draw target against retention of a chain, by rate: what was learned, and the rise of the loss since then."""
+    title = f"Learned and kept of a chain, by rate: {cell.words()}"
+    names = "mean loss right after each link, nats (learned: to the right)", "rise on the earlier tasks, nats"
+    columns = [column_of_link(number) for number in range(1, len(cell.links) + 1)]
+    measures = {trial: row.get("measures", {}) for trial, row in verdicts.rows.items() if trial.cell == cell}
+    learned = {t: float(np.mean([number_or_nan(of.get(name)) for name in columns])) for t, of in measures.items()}
+    lost = {trial: number_or_nan(of.get(FORGOTTEN)) for trial, of in measures.items()}
+    data, ends, every = _by_rate(verdicts, cell, Traded(learned, lost, "learned to", "risen by"), is_log=False)
+    if not data:
+        message = "No run of this study has ended yet." if len(columns) > 1 else "This task is not a chain."
+        return nothing_yet(title, "loss right after each link, and its rise", names, message, PLOT_HEIGHT)
+    x = log_axis(names[0], *log_range([every[:, 0]]))
+    low, high = every[:, 1].min(), every[:, 1].max()
+    air = 0.06 * (high - low) or 0.1
+    drawn = layout(
+        title,
+        _unit_by_rate(verdicts, f"held-out examples of {len(set(cell.links))} tasks"),
+        x=x | {"range": x["range"][::-1]},
+        y=axis(names[1], range=[low - air, high + air], zeroline=True),
+        height=PLOT_HEIGHT,
+        how=(
+            "Higher rates learn more, to the right, and forget more, up. Where a method's line lies below another's, "
+            "the chain keeps more of the earlier tasks for as much learned."
+        ),
+        revision="kept",
+        closest=True,
+        ends=ends,
+    )
     return {"data": data, "layout": drawn}
+
+
+def _unit_by_rate(verdicts: Verdicts, of: str) -> str:
+    return (
+        f"means of {counted(verdicts.study.seeds, 'seed')}, {of}; each point is a rate, the large open one chosen by "
+        "validation; lines: each method's best trade-offs"
+    )
+
+
+def _by_rate(
+    verdicts: Verdicts, cell: Cell, traded: Traded, *, is_log: bool
+) -> tuple[list[dict[str, Any]], list[CurveEnd], np.ndarray]:
+    """Return a line and points for each method, the ends of the lines, and all places (n, 2)."""
+    study, valid = verdicts.study, losses_of(verdicts.study, verdicts.rows)
+    styles, data, ends, every = method_styles(study.compare), [], [], []
+    for verdict in verdicts.of(cell):
+        style, rates, means = styles[verdict.method], rates_tried(study, cell, verdict.method, valid), {}
+        for lr in rates:
+            seeds = seeds_of(study, cell, verdict.method, lr, valid)
+            if seeds:
+                at, lost = (
+                    float(values_at(study, cell, verdict.method, [lr], values, seeds).mean())
+                    for values in (traded.learned, traded.lost)
+                )
+                has_place = math.isfinite(lost) and (lost > 0 or not is_log)
+                means |= {lr: (at, lost)} if has_place and at <= traded.most else {}
+        if not means:
+            continue
+        best = trade_offs(list(means.values()))
+        every += means.values()
+        words = {
+            lr: f"{style.label} at {compact(lr)}: {traded.of} {x:.3g}, {traded.also} {y:.3g}"
+            for lr, (x, y) in means.items()
+        }
+        hover = {"hovertemplate": "%{text}<extra></extra>", "name": style.label, "legendgroup": style.label}
+        x, y = (plain(np.array(values)) for values in zip(*best, strict=True))
+        data.append(line(style, np.array(y), 2.2, x=x, hoverinfo="skip") | {"hovertemplate": None})
+        for lr, (at, lost) in means.items():
+            is_chosen, beaten = lr == verdict.best_lr, (at, lost) not in best
+            edge = {"width": 2, "color": style.color}
+            symbol = f"{style.symbol}-open" if is_chosen or beaten else style.symbol
+            mark = points(
+                plain(np.array([at])), plain(np.array([lost])), style.color, 12 if is_chosen else 7,
+                symbol=symbol, edge=edge, text=[words[lr]],
+            )  # fmt: skip
+            data.append(mark | hover)
+        ends.append(CurveEnd.of(style, math.log10(best[0][0]), math.log10(best[0][1]) if is_log else best[0][1]))
+    return data, ends, np.array(every).reshape(-1, 2)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from olora_viz.figures.choices import choices_figure
 from olora_viz.figures.drawing import Drawing, drawing
-from olora_viz.figures.forgotten import forgotten_figure, front_figure
+from olora_viz.figures.forgotten import forgotten_figure, front_figure, kept_figure
 from olora_viz.figures.interaction import interaction_figures
 from olora_viz.figures.layers import depth_figure
 from olora_viz.figures.layout import Figure
@@ -407,7 +407,7 @@ OF_STUDY: dict[str, Callable[[Verdicts], list[Figure]]] = {
 }  # fmt: skip
 OF_CELL = {
     "choices": choices_figure, "rates": study_rates_figure, "budget": budget_figure, "target": target_figure,
-    "forgotten": front_figure,
+    "forgotten": front_figure, "kept": kept_figure,
 }  # fmt: skip
 PICTURES = ("wins", "differences", "profile", *OF_CELL, "interaction")
 
@@ -428,11 +428,12 @@ def plot_study(
             (how far the test loss moves with each choice, everything tuned again and at one shared rate), ``rates``
             (test loss by learning rate), ``budget`` (expected best loss by number of rates), ``target`` (share of
             seeds that reached the reference's loss by step), ``forgotten`` (drift against test loss, over the rates),
+            ``kept`` (of a chain: the rise of the loss on earlier tasks against what was learned, over the rates),
             ``interaction`` (whether what a method gains depends on another setting, a chart for each), or several of
             them; by default all. Beside others, the profile of a single cell is left out, the choices of a study that
-            compares starts alone, what is forgotten in a study without a text to keep, and interactions where there
-            are none. Also the key of a registered measurement, by learning rate.
-        cell: one of ``study.cells()``; ``choices`` and the four after it have one chart for each cell, by default all.
+            compares starts alone, what is forgotten in a study without a text to keep, what is kept where no task is a
+            chain, and interactions where there are none. Also the key of a registered measurement, by learning rate.
+        cell: one of ``study.cells()``; ``choices`` and the five after it have one chart for each cell, by default all.
         theme: ``light`` or ``dark``.
 
     Raises:
@@ -494,6 +495,7 @@ def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
         "profile": len(cells) > 1,  # of one cell, "target" says the same
         "choices": compares_more_than_starts(known.study),  # of starts alone, "differences" does
         "forgotten": known.study.keeps_text,
+        "kept": any(len(each.links) > 1 for each in cells),
         "interaction": bool(interacting(known.study)),
     }
     drawn: list[Figure] = []
@@ -502,5 +504,6 @@ def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
             drawn += OF_STUDY[name](known)
         else:
             draw = OF_CELL.get(name) or partial(measured_rates_figure, key=name)
-            drawn += [draw(known, each) for each in ([cell] if cell else cells)]
+            of_cells = [each for each in cells if name != "kept" or len(each.links) > 1]
+            drawn += [draw(known, each) for each in ([cell] if cell else of_cells)]
     return drawn
