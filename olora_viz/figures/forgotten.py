@@ -219,7 +219,7 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
 
 def kept_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     """Draw target against retention of a chain, by rate: what was learned, and the rise of the loss since then."""
-    title = f"Learned and kept of a chain, by rate: {cell.words()}"
+    title = f"Learned and kept, by rate: {cell.words()}"
     names = "mean loss right after each link, nats (learned: to the right)", "rise on the earlier tasks, nats"
     columns = [column_of_link(number) for number in range(1, len(cell.links) + 1)]
     measures = {trial: row.get("measures", {}) for trial, row in verdicts.rows.items() if trial.cell == cell}

@@ -163,24 +163,28 @@ def without_drift(verdicts: Verdicts) -> Finding | None:
 
 
 class Unit(NamedTuple):
-    """How much more a method forgets than the reference, and in what: ``{}`` stands for the reference."""
+    """How much more a method forgets than the reference, and in what."""
 
     of: Callable[[Interval], Interval]
     """Makes it of a difference of logarithms."""
     sentence: str
-    bars: str
+    """What it is, before the reference's name."""
+    bars: Callable[[str], str]
+    """The unit of the bars, by the reference's name."""
     called: str
     """The beginning of its name among the numbers."""
-    level: str
-    """Within what two methods are level; empty for the margin of the study."""
+    level: str = ""
+    """Within what two methods are level, before the reference's name; empty for the margin of the study."""
 
 
-DRIFTS = Unit(ratio_of, "Drift as a multiple of {}'s", "times {}'s drift", "times", f"{WITHIN} of {{}}'s drift")
+DRIFTS = Unit(
+    ratio_of, "Drift as a multiple of", lambda reference: f"times {reference}'s drift", "times_", f"{WITHIN} of"
+)
 """A multiple of the drift on a text to keep."""
 
 RISES = Unit(
-    lambda difference: difference, "Rise of the loss on the earlier tasks minus {}'s, nats a token",
-    "rise of the loss on the earlier tasks minus {}'s, nats", "more", "",
+    lambda difference: difference, "Rise of the loss on the earlier tasks, nats a token, minus",
+    lambda reference: f"rise of the loss on the earlier tasks minus {reference}'s, nats", "more_",
 )  # fmt: skip
 """A difference of what is forgotten in a chain, see `compared_in_chains`."""
 
@@ -229,7 +233,7 @@ def finding_on_forgetting(
                 others = f", {over_these}" if over_these != over else ""
                 of_ways.append(f"{ratio.mean:.3g} {way} ({ratio.low:.3g} to {ratio.high:.3g}{others})")
         by_init += [f"{method_name(init)} {', '.join(of_ways)}"] if of_ways else []
-    multiples = f"{unit.sentence.format(reference)} (95% over {over}): {'; '.join(by_init)}." if by_init else ""
+    multiples = f"{unit.sentence} {reference}'s (95% over {over}): {'; '.join(by_init)}." if by_init else ""
     sentences = [first, multiples]
     few = study.first_seeds < LEAST_SEEDS
     parts = {
@@ -238,7 +242,7 @@ def finding_on_forgetting(
     }
     judged = "; ".join(f"{way} {counted(words, 'comparison')}" for way, words in parts.items())
     every = [*chain(*parts.values())]
-    level = level_means(every, unit.level.format(reference))
+    level = level_means(every, f"{unit.level} {reference}'s drift")
     if not unit.level:
         level = level_within(study, every, [each.margin for way in ways for each in drifts if each.way == way])
     sentences += [f"{proposition}: {judged}.", level.strip(), last]
@@ -250,14 +254,14 @@ def finding_on_forgetting(
         numbers={
             "cells": len(study.cells()),
             **(numbers or {}),
-            **{f"{unit.called}_{init}_{way.replace(' ', '_')}": ratio for (init, way), ratio in ratios.items()},
+            **{f"{unit.called}{init}_{way.replace(' ', '_')}": ratio for (init, way), ratio in ratios.items()},
         },
         seeds=study.seeds,
         bars=tuple(
             Bar.of(f"{method_name(init)}, {way.removeprefix('at ')}", ratio)
             for (init, way), ratio in sorted(ratios.items(), key=lambda entry: WAYS.index(entry[0][1]))
         ),
-        unit=unit.bars.format(reference),
+        unit=unit.bars(reference),
         over=over,
     )
 

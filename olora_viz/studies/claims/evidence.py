@@ -257,7 +257,9 @@ class ClaimEvidence:
         """Return a race of all methods of a cell, in order, that has not begun."""
         config = study.config(Trial(cell, method, study.lrs[0], 0, study.choices()[0]) for method in study.compare)
         lanes = [lane.replace(warmup=None) for lane in config.lanes]
-        short = config.replace(lanes=lanes, steps=1, warmup=0, eval_every=0, eval_size=1, test_size=1)
+        short = config.replace(
+            task=cell.links[0], lanes=lanes, steps=1, warmup=0, eval_every=0, eval_size=1, test_size=1
+        )
         return Race(short, progress=self.progress, cache=self.cache)
 
     def _conditioning(self, racing: Race, *, with_kernel: bool = True) -> list[Conditioning]:
