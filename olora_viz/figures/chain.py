@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from olora_viz.figures.layout import Figure, axis, curve_ends, layout, line, log_axis, log_range
 from olora_viz.figures.race import seed_band
+from olora_viz.figures.studies import note
 from olora_viz.figures.theme import lane_styles
+from olora_viz.machine.tables import number_or_nan
+from olora_viz.machine.wording import counted, nats
 
 if TYPE_CHECKING:
+    from olora_viz.lanes.lane import Lane
     from olora_viz.races.chain import Chain
 
 HEIGHT = 240
 """Height of the plot area in pixels."""
 
+BESIDE = 2
+"""Matrices in a row."""
+
+ROW = 26
+"""Height of a row of a matrix in pixels."""
+
 
 def chain_figures(chain: Chain) -> list[Figure]:
-    """Draw for each task the held-out loss of every method after each link; lanes that differ in their seed are one.
+    """Draw for each task the held-out loss of every method after each link, and the matrix of all in the end.
 
-    A task is learned in its own link; a line that rises later is what was forgotten.
+    Lanes that differ in their seed are one. A task is learned in its own link; a line that rises later is what was
+    forgotten.
     """
     tasks, T = list(dict.fromkeys(chain.tasks)), len(chain.links)
     lanes = [lane.replace(seed=0) for lane in chain.config.lanes]
@@ -58,7 +70,54 @@ def chain_figures(chain: Chain) -> list[Figure]:
             labels=labels,
         )
         figures.append({"data": data + crosses, "layout": drawn})
-    return figures
+    return [*figures, matrix_figure(chain)]
+
+
+def matrix_figure(chain: Chain) -> Figure:
+    """Draw a matrix for each method: the held-out loss on every task, after every link; means over seeds."""
+    tasks, T = list(dict.fromkeys(chain.tasks)), len(chain.links)
+    groups: dict[Lane, list[str]] = {}
+    for lane, label in zip(chain.config.lanes, chain.labels, strict=True):
+        if all(label in link["lanes"] for link in chain.links):
+            groups.setdefault(lane.replace(seed=0), []).append(label)
+    styles = lane_styles(list(groups))
+    width, height = len(tasks) + 1, T + 3  # of a matrix, with the room beside it and its names
+    columns, rows = BESIDE * width - 1, math.ceil(len(groups) / BESIDE) * height - 2
+    z: list[list[float | None]] = [[None] * columns for _ in range(rows)]
+    hover, named, notes = [[""] * columns for _ in range(rows)], {}, []
+    for i, (style, labels) in enumerate(zip(styles, groups.values(), strict=True)):
+        left, top = (i % BESIDE) * width, (i // BESIDE) * height
+        notes.append(note(style.label, left + (len(tasks) - 1) / 2, top - 1.6, style.text, "center"))
+        for x, task in enumerate(tasks):
+            notes.append(note(f"task {x + 1}", left + x, top - 0.85, "@mute", "center"))
+            losses = [number_or_nan(chain.base[task]["loss"])]
+            for link in chain.links:
+                of_lanes = [number_or_nan(link["lanes"][label]["results"][task]["loss"]) for label in labels]
+                losses.append(float(np.mean(of_lanes)))
+            for y, loss in enumerate(losses):
+                named[top + y] = f"after {y}" if y else "before"
+                z[top + y][left + x] = loss
+                hover[top + y][left + x] = f"{style.label}, {named[top + y]}, {task}: {loss:.3g} nats"
+                notes.append(note(nats(loss), left + x, top + y, "@ink", "center"))
+    seeds = max(map(len, groups.values()))
+    numbered = ", ".join(f"{n} {task}" for n, task in enumerate(tasks, 1))
+    drawn = layout(
+        "What each method knows of each task, after each link",
+        f"held-out loss, nats per token, mean of {counted(seeds, 'seed')}; tasks: {numbered}",
+        x=axis("", range=[-0.6, columns - 0.4], tickvals=[], showgrid=False),
+        y=axis("", range=[rows - 0.4, -2.1], tickvals=list(named), ticktext=list(named.values()), showgrid=False),
+        height=round(ROW * (rows + 1.7)),
+        how="Read a column from top to bottom: its loss falls in its own link, and rises again where it is forgotten.",
+        revision="chain",
+        closest=True,
+        labels=notes,
+    )
+    cells = {
+        "type": "heatmap", "name": "loss", "z": z, "x": list(range(columns)), "y": list(range(rows)), "text": hover,
+        "colorscale": [[0, "@line"], [1, "@card"]], "showscale": False, "xgap": 2, "ygap": 2,
+        "hoverongaps": False, "hovertemplate": "%{text}<extra></extra>",
+    }  # fmt: skip
+    return {"data": [cells], "layout": drawn}
 
 
 def _left_in(chain: Chain, label: str) -> int:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.figures import race as figures
+from olora_viz.figures.chain import matrix_figure
 from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layout import Figure, layout
 from olora_viz.figures.race import RaceCurves
@@ -21,6 +22,7 @@ from olora_viz.initializers import label_of
 from olora_viz.initializers.olora import olora
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import load_recording
+from olora_viz.learn.gallery.chain import recorded_chain
 from olora_viz.learn.lessons import Lesson, qr, singular_values
 from olora_viz.learn.lessons.lesson import RaceNumbers, example_matrix
 from olora_viz.machine.wording import compact, percent
@@ -43,6 +45,10 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
         return qr_figure(example_matrix(), r)
     if lesson.picture == "spectrum":
         return singular_values_figure([truncation(singular_values.W, 1)], run=lesson.name)
+    if lesson.picture == "chain":
+        figure = matrix_figure(recorded_chain())
+        figure["layout"]["meta"]["unit"] += " · recorded"
+        return figure
     if lesson.recording is None:
         raise ValueError(f"the lesson {lesson.name!r} has no recorded race to draw")
     race = load_recording(lesson.recording)

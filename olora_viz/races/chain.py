@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +17,7 @@ import torch
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.groups import as_base
-from olora_viz.lanes.lane import labels
+from olora_viz.lanes.lane import Lane, labels
 from olora_viz.lanes.memory import Footprint
 from olora_viz.lanes.past import Past
 from olora_viz.machine import memory
@@ -190,6 +190,22 @@ class Chain(Iterator[ChainLink]):
             "config": self.config.to_json(), "tasks": list(self.tasks), "labels": list(self.labels),
             "base": self.base, "links": self.links,
         }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], folder: Path | None = None, **more: Any) -> Chain:
+        """Read back what `to_json` wrote.
+
+        Args:
+            folder: of its runs; without it, the chain has its results and cannot go on.
+            more: further arguments of the class.
+
+        Raises:
+            KeyError, TypeError or ValueError: the values have another form.
+        """
+        chain = cls(RaceConfig.from_json(values["config"]), values["tasks"], folder, **more)
+        chain.base, chain.links = values["base"], values["links"]
+        chain._racing = [chain.labels.index(label) for label in chain.racing(len(chain.links))]
+        return chain
 
     def _progress(self, part: float, words: str) -> None:
         if self._closed:
@@ -430,14 +446,9 @@ def resume_chain(
     values = read_json_object(folder / CHAIN)
     check_format(values, repr(str(folder / CHAIN)))
     try:
-        chain = Chain(
-            RaceConfig.from_json(values["config"]), values["tasks"], folder, progress, adapters=adapters, cache=cache
-        )
-        chain.base, chain.links = values["base"], values["links"]
-        chain._racing = [chain.labels.index(label) for label in chain.racing(len(chain.links))]
+        return Chain.from_json(values, folder, progress=progress, adapters=adapters, cache=cache)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{str(folder / CHAIN)!r} is not a chain: {error}") from None
-    return chain
 
 
 @dataclass(frozen=True)
@@ -447,6 +458,8 @@ class Kept:
     Each is a tuple of one number per lane: nats a token, as differences and means of held-out losses.
     """
 
+    lane: Lane
+    """Any of them."""
     method: str
     learned: tuple[float, ...]
     """The mean over tasks of the loss right after the last link on the task."""
@@ -477,7 +490,10 @@ def kept(chain: Chain) -> list[Kept]:
         )
         rows.setdefault(lane.replace(seed=0), []).append(tuple(map(float, numbers)))
     names = labels(tuple(rows))
-    methods = [Kept(name, *zip(*of_lanes, strict=True)) for name, of_lanes in zip(names, rows.values(), strict=True)]
+    methods = [
+        Kept(lane, name, *zip(*of_lanes, strict=True))
+        for name, (lane, of_lanes) in zip(names, rows.items(), strict=True)
+    ]
     return sorted(methods, key=lambda method: np.mean(method.at_end))
 
 

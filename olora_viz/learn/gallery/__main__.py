@@ -1,4 +1,4 @@
-"""Record the races of the gallery, and ``start``: ``python -m olora_viz.learn.gallery [NAME …]``."""
+"""Record the races of the gallery, ``start`` and ``chain``: ``python -m olora_viz.learn.gallery [NAME …]``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 
 from olora_viz.background.record import RaceRecord
 from olora_viz.learn.gallery import FOLDER, RECORDINGS, RecordingSetUp
+from olora_viz.learn.gallery.chain import CHAIN_FILE, CONFIG, write_chain
 from olora_viz.learn.gallery.recording import Origin, Recording, write
 from olora_viz.learn.gallery.start import START_FILE, measurement, write_start
 from olora_viz.machine.checks import unknown
@@ -72,8 +73,8 @@ def origin_of(device: torch.device) -> Origin:
 
 
 def main(names: list[str]) -> int:
-    """Record the given races, or all of them, and the start of the first one, into the package's folder."""
-    known = (*RECORDINGS, START_FILE.stem)
+    """Record the given races, or all of them, the start of the first one and the chain, into the package's folder."""
+    known = (*RECORDINGS, START_FILE.stem, CHAIN_FILE.stem)
     parser = argparse.ArgumentParser("python -m olora_viz.learn.gallery", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(known))
     for name in (chosen := parser.parse_args(names).names):
@@ -83,6 +84,8 @@ def main(names: list[str]) -> int:
         path = FOLDER / f"{name}.json"
         if path == START_FILE:
             record_start()
+        elif path == CHAIN_FILE:
+            write_chain(origin_of(torch.device(CONFIG.device)))
         else:
             write(record(name, RECORDINGS[name]), path)
         print(f"{path.name}: {path.stat().st_size:,} bytes")

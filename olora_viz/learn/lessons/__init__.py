@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from olora_viz.learn.gallery import load_recording
-from olora_viz.learn.lessons import adapter, columns, cost, export, fair_rates, one_rate, qr, singular_values, slopes
+from olora_viz.learn.lessons import (
+    adapter,
+    again,
+    columns,
+    cost,
+    export,
+    fair_rates,
+    one_rate,
+    qr,
+    singular_values,
+    slopes,
+)
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.process import LazyMapping
@@ -18,6 +29,7 @@ WRITERS: dict[str, tuple[Callable[..., Lesson], str]] = {
     "one-rate": (one_rate.lesson, "one-rate"),
     "fair-rates": (fair_rates.lesson, "fair-rates"),
     "cost": (cost.lesson, "what-it-cost"),
+    "again": (again.lesson, ""),
     "curvature": (slopes.lesson, "curvature"),
     "singular-values": (singular_values.lesson, "one-rate"),
     "export": (export.lesson, "one-rate"),

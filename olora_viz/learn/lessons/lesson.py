@@ -146,7 +146,7 @@ FIRST_ON_GPU = replace(
 
 
 Page = Literal["race", "spectrum", "conditioning", "learn"]
-Picture = Literal["loss", "rates", "curvature", "forgotten", "spectrum", "qr"]
+Picture = Literal["loss", "rates", "curvature", "forgotten", "spectrum", "qr", "chain"]
 
 
 class Choice(NamedTuple):
