@@ -562,7 +562,7 @@ def own_task(own: Own, seed: int = 0, name: str = "") -> Task:
     like those of a file. A table of pandas or polars has a row for each example.
 
     Args:
-        name: of the rows, where they are not the user's own, for messages too.
+        name: of a data set of the hub, also for messages; its rows with a blank answer are left out.
 
     Raises:
         ValueError: if a row is invalid (the message has its number, from 1, and the rule), or if `own` is neither a
@@ -586,7 +586,9 @@ def own_task(own: Own, seed: int = 0, name: str = "") -> Task:
         where = f"row {number}{name and f' of {name}'}"
         if not isinstance(row, Mapping):
             raise ValueError(f"{where} is not a mapping but {type(row).__name__}")
-        rows.append(example_of(row, where))
+        answer = next((row[field] for field in ("output", "completion", "answer") if field in row), True)
+        if not name or (answer and str(answer).strip()):
+            rows.append(example_of(row, where))
     own_name = getattr(getattr(own, "info", None), "dataset_name", None) or "rows"
     return deduplicated(_divided(rows, name or own_name, name or "the task", seed))
 
