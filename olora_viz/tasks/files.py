@@ -230,6 +230,9 @@ def _text(value: object, name: str, where: str) -> str:
     return value.rstrip(" ") if name == "prompt" and value.strip() else value.strip()
 
 
+MOST_MESSAGES = 256
+"""Maximum messages of a conversation: its beginning is read again before each answer, work that grows as a square."""
+
 _NAMES = {"messages": ("role", "content"), "conversations": ("from", "value")}
 _ROLES = {"human": "user", "gpt": "assistant"}
 """What ShareGPT calls the roles."""
@@ -239,6 +242,8 @@ def _conversation(value: object, field: str, where: str) -> tuple[tuple[tuple[st
     """Return the text of the assistant's last message, the answer, and before it the messages before it."""
     if not isinstance(value, list):
         raise ValueError(f"{where}: the field {field!r} is not a list but {_short(value)}")
+    if len(value) > MOST_MESSAGES:
+        raise ValueError(f"{where}: the field {field!r} has {len(value):,} messages, at most {MOST_MESSAGES} are read")
     spoken = [_message(message, _NAMES[field], f"{where}, message {k}") for k, message in enumerate(value, start=1)]
     at = max((k for k, (role, _) in enumerate(spoken) if role == "assistant"), default=0)
     if not at:

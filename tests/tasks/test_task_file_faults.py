@@ -119,6 +119,10 @@ FAULTS = {
         f'{PAIR}\n{{"messages": "hi"}}',
         "line 2 of .*'messages' is not a list but 'hi'",
     ),
+    "a talk without an end": (
+        *chat(*[ASKED, SAID] * 129),
+        "line 2 of .*: the field 'messages' has 258 messages, at most ",
+    ),
     "no message": (*chat(), r"line 2 of .*needs a message and the assistant's answer.* not \[\]"),
     "an answer to nothing": (*chat(SAID), "line 2 of .*needs a message and the assistant's answer"),
     "a message that is no object": (
