@@ -15,7 +15,7 @@ from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_spec import write_lanes
 from olora_viz.machine.tables import folded
-from olora_viz.machine.wording import counted, nats
+from olora_viz.machine.wording import counted, listed, nats
 from olora_viz.models import MODELS
 from olora_viz.models.loading import is_here
 from olora_viz.races.config import RaceConfig, setup_facts
@@ -197,6 +197,8 @@ def _example(
             count += f"; a race leaves out examples of more than {longest}"
         elif any(piece.text == tokenizer.unk_token != tokenizer.eos_token for piece in pieces):
             count += f"; {tokenizer.unk_token}: a character that the model does not know"
+    if example.others:
+        count += f"; a metric also accepts {listed([f'“{_short(other)}”' for other in example.others], 3)}"
     prompt, answer = ([p for p in pieces if p.supervised == which] for which in (False, True))
     text = _part(prompt, "span") + _part(answer, "mark")
     return Markup('<p class="tokens{}">{}</p><p class="hint">Line {}{}</p>').format(

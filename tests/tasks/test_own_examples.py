@@ -89,6 +89,17 @@ def test_a_preview_of_conversations_counts_them_and_highlights_each_answer_of_th
     assert "conversation" not in preview(examples[-1:], TOKENIZERS["glassllm"], model="glassllm", longest=128)
 
 
+@pytest.mark.parametrize("name", ["glassllm", None])
+def test_a_preview_shows_every_right_answer_and_highlights_the_one_that_is_learned(tmp_path, name):
+    rows = [{"prompt": "one and three make", "answers": ["four", "<4>", "IV", "five less one", "4.0"]}, ROWS[0]]
+    examples = read_examples(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    shown = preview(examples, TOKENIZERS[name] if name else None, model="glassllm", longest=128)
+    words = "; a metric also accepts “&lt;4&gt;”, “IV”, “five less one” and 1 more"
+    assert shown.count(words) == shown.count("accepts") == 1
+    assert "four" in "".join(boxes(shown, "mark"))
+    assert "IV" not in "".join(boxes(shown, "mark") + boxes(shown, "span"))
+
+
 def test_an_unknown_character_is_shown_as_the_model_reads_it_and_said():
     tokenizer = tokenizers.tokenizer_here("glassllm")
     assert tokenizer is not None
