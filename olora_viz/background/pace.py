@@ -28,6 +28,7 @@ from olora_viz.races.step import FINISHED, Step
 from olora_viz.studies.budget import FAST
 from olora_viz.studies.timing import TIMED_LANES, Timing
 from olora_viz.tasks import TASKS, load_task
+from olora_viz.tasks.hub import HUB
 
 A_STEP, A_LANE = 60.0, 20.0
 """What a step takes beside its tokens, once and for each lane, as so many tokens: calls of operations, and updates.
@@ -284,7 +285,7 @@ def _sample(task: str, model: str, split_seed: int) -> Reading:
     """Count the examples of a task and the tokens of some; of a task from the hub, the most there may be."""
     most = Reading(min(MOST_TOKENS, MODELS[model].context), RaceConfig.test_size, RaceConfig.test_size)
     card = TASKS.get(task)
-    if card is not None and not card.offline:
+    if task.startswith(HUB) or (card is not None and not card.offline):
         return most
     try:
         examples = load_task(task, split_seed)

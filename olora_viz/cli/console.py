@@ -209,7 +209,7 @@ def filled(text: str) -> str:
 
 _SHARED: dict[str, dict[str, Any]] = {
     "--model": {"type": filled, "help": "a model's name, or a local Hugging Face folder"},
-    "--task": {"type": filled, "help": "a task's name, or a file of examples"},
+    "--task": {"type": filled, "help": "a task's name, a file of examples, or hf:OWNER/NAME, a data set of the hub"},
     "--lane": {
         "action": "append",
         "metavar": "SPEC",

@@ -76,7 +76,7 @@ class RaceConfig:
 
     Args:
         model: name of a model, or the path of a local Hugging Face folder.
-        task: name of a task, or the path of a task file.
+        task: name of a task, the path of a task file, or ``hf:owner/name`` for a data set of the hub.
         lanes: 1 to 64 contenders.
         steps: number of updates.
         epochs: how often all training examples are seen, > 0 and also below 1, in place of `steps`: the race that

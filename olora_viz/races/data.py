@@ -45,6 +45,7 @@ from olora_viz.tasks.batches import Size, packed, packed_size
 from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.evaluation import Evaluation, boilerplate_of, held_out_of
 from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256_of
+from olora_viz.tasks.hub import HUB
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
 from olora_viz.tasks.metrics import MOST_SCORED, Metric, metric_name
 from olora_viz.tasks.task import deduplicated
@@ -174,7 +175,7 @@ def model_name(config: RaceConfig) -> str:
 
 
 CONTENTS = {
-    "task_sha256": "task file {0.task!r}",
+    "task_sha256": "task {0.task!r}",
     "test_sha256": "test file {0.test!r}",
     "own_task_sha256": "task of your own, {0.task!r},",
     "keep_sha256": "text to keep, {0.keep!r},",
@@ -217,8 +218,9 @@ def check_definitions(folder: Path, config: RaceConfig, before: Mapping[str, Map
 
 def contents_of(config: RaceConfig, own: Task | None) -> dict[str, str | None]:
     """Return the SHA-256 of a race's inputs, by the keys of `CONTENTS`; None for those it lacks."""
+    rows = load_task(config.task, config.split_seed) if own is None and config.task.startswith(HUB) else None
     return {
-        "task_sha256": _content(config.task) if own is None else None,
+        "task_sha256": sha256_of(rows) if rows else _content(config.task) if own is None else None,
         "test_sha256": _content(config.test),
         "own_task_sha256": sha256_of(own) if own else None,
         "keep_sha256": None if config.keep in (AUTO, NONE) else _content(config.keep),

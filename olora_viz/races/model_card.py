@@ -14,6 +14,7 @@ from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.races.data import model_name
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.evaluation import boilerplate_in
+from olora_viz.tasks.hub import HUB
 
 
 def model_card(config: RaceConfig, k: int, summary: dict[str, Any], adapter: Path) -> str:
@@ -80,7 +81,7 @@ model.generate(**inputs)
 
 def task_name(config: RaceConfig) -> str:
     """Return the name of a race's task; of a file its last part."""
-    return config.task if config.task in TASKS else Path(config.task).name
+    return config.task if config.task in TASKS or config.task.startswith(HUB) else Path(config.task).name
 
 
 def hub_id(config: RaceConfig) -> str:

@@ -150,6 +150,8 @@ class _Recipe:
                 # As Axolotl reads a conversation; the script with PEFT takes the messages before the answer.
                 turns = [*row["messages"], ["assistant", example.answer]]
                 row["conversation"] = [{"role": role, "content": text} for role, text in turns]
+                for turn in row["conversation"][:-1]:
+                    turn["training"] = False  # an answer before the last has a row of its own
             lines.append(json.dumps(row, ensure_ascii=False) + "\n")
         return "".join(lines)
 
@@ -273,6 +275,7 @@ class _Recipe:
         rows: dict[str, Any] = {"path": ROWS_FILE, "ds_type": "json", "type": "input_output"}
         if config.chat:
             rows = rows | {"type": "chat_template", "field_messages": "conversation", "roles_to_train": ["assistant"]}
+            rows["message_field_training"] = "training"
         adapter: dict[str, Any] = {}
         if not lane.is_dense:
             adapter = {"adapter": "lora", "lora_r": lane.r, "lora_alpha": _whole(lane.lora_alpha)}
@@ -303,7 +306,7 @@ class _Recipe:
             adapter |= {"pissa_init": True, "pissa_iter": -1} if lane.init == "pissa" and not goes_on else {}
             adapter |= {"adapter_name_or_path": START_AT} if goes_on else {}
             adapter |= {"loraplus_lr_ratio": lane.lora_plus} if lane.lora_plus != 1 else {}
-        template = {} if config.chat else {"template": "empty"}
+        template = {"mask_history": True} if config.chat else {"template": "empty"}
         settings = {
             "model_name_or_path": base, "stage": "pt" if self.task.plain_text else "sft", "do_train": True, **adapter,
             "dataset": "rows", "dataset_dir": ".", **template, "cutoff_len": self.length, "train_on_prompt": False,

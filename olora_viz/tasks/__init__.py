@@ -11,6 +11,7 @@ from olora_viz.tasks.batches import Batch, batch_indices, collate
 from olora_viz.tasks.built_in import BUILT_IN_TASKS
 from olora_viz.tasks.encoding import Encoded, Encoding, encode
 from olora_viz.tasks.files import load_file
+from olora_viz.tasks.hub import HUB, load_by_name
 from olora_viz.tasks.hub import TASK_CARDS as FROM_HUB
 from olora_viz.tasks.task import Example, Task, TaskCard, deduplicated, links_of
 
@@ -36,11 +37,12 @@ Examples:
 
 
 def load_task(name: str | os.PathLike[str], split_seed: int = 0) -> Task:
-    """Load a named task, or read the user's own file.
+    """Load a named task, a data set of the hub, or the user's own file.
 
     Args:
-        name: a key of `TASKS`, or the path of a `.json`, `.jsonl` or `.csv` file. A name is a path if it has a folder
-            or an extension, or if the file exists
+        name: a key of `TASKS`, or ``hf:owner/name`` or ``hf:owner/name:configuration`` for a data set of the hub whose
+            rows have the columns of a task file, or the path of a `.json`, `.jsonl` or `.csv` file. A name is a path
+            if it has a folder or an extension, or if the file exists
         split_seed: for the generated examples and the split; training examples that nearly repeat a held-out or test
             example are removed
 
@@ -60,6 +62,8 @@ def load_task(name: str | os.PathLike[str], split_seed: int = 0) -> Task:
     card = TASKS.get(name)
     if card is not None and card.offline:
         return generated(card, split_seed)
+    if name.startswith(HUB):
+        return load_by_name(name, split_seed)
     if card is None:
         if len(links := links_of(name)) > 1:
             raise ValueError(

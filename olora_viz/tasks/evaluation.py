@@ -17,7 +17,7 @@ from olora_viz.machine.wording import counted
 from olora_viz.tasks.batches import collate_examples, packed, rows_of
 from olora_viz.tasks.encoding import Encoded, Encoding
 from olora_viz.tasks.losses import before_blocks, supervised_logits, to_device, token_losses
-from olora_viz.tasks.task import Duplicates, Example
+from olora_viz.tasks.task import Duplicates, Example, conversations
 
 
 @dataclass(frozen=True)
@@ -279,6 +279,8 @@ class HeldOut:
     """Whether the boilerplate has an end token."""
     metric: str = ""
     """The metric of the generated answers to the test examples; empty without one."""
+    conversations: int = 0
+    """Number of conversations whose answers all these examples are; 0 if each is one of its own."""
 
     def supervised_loss(self, loss: np.ndarray, boilerplate_loss: np.ndarray) -> np.ndarray:
         """Return the mean loss (K,) of all supervised tokens, as a training loss is, from its two parts."""
@@ -312,12 +314,14 @@ class HeldOut:
     def parts(self) -> str:
         """A sentence on the number of examples in each part; empty if unknown.
 
-        >>> HeldOut(64, None, "", 64, 64, train=268, test=64).parts
-        '268 training examples, 64 held out, 64 for the test at the end.'
+        >>> HeldOut(64, None, "", 64, 64, train=268, test=64, conversations=99).parts
+        '268 training examples, 64 held out, 64 for the test at the end: answers in 99 conversations.'
         """
         if not self.train:
             return ""
         counts = parts_words(self.train, self.examples, self.test)
+        if self.conversations:
+            counts = f"{counts[:-1]}: answers in {counted(self.conversations, 'conversation')}."
         return f"{counts} {Duplicates(self.exact, self.near).sentence}".rstrip()
 
     @property
@@ -384,12 +388,13 @@ def held_out_of(
     tested = test.examples[: sizes[1]]
     parts = ((), ()) if plain_text else (examples, tested)
     (guess, words), (test_guess, test_words) = (best_guess(train.examples, part) for part in parts)
+    count = conversations(every := (*train.examples, *examples, *tested))
     return HeldOut(
         examples=len(examples), guess=guess, guess_words=words, supervised=sum(lengths),
         deciding=sum(max(1, length - sum(boilerplate)) for length in lengths), train=len(train.kept),
         test=len(tested), held_out_left_out=held_out.left_out, test_left_out=test.left_out, test_guess=test_guess,
         test_guess_words=test_words, longest=longest, train_cut=train.cut, held_out_cut=held_out.cut,
-        test_cut=test.cut, ends=train.ends,
+        test_cut=test.cut, ends=train.ends, conversations=count if count < len(every) else 0,
     )  # fmt: skip
 
 

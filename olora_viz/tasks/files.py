@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from olora_viz.machine.checks import described
 from olora_viz.machine.wording import listed
 from olora_viz.tasks.built_in import SPEAKERS, alpaca_messages, alpaca_prompt, chat_prompt, question_prompt
-from olora_viz.tasks.task import Example, Task, by_content, deduplicated, text_of
+from olora_viz.tasks.task import Example, Task, by_content, deduplicated, text_of, words_of
 
 
 class FileFormat(NamedTuple):
@@ -34,8 +34,10 @@ FILE_FORMATS = (
     FileFormat("Questions and answers", ".csv", "question,answer\nWhat is 3 + 4?,7"),
     FileFormat("Instructions, as in Alpaca", ".json",
                '[{"instruction": "Add the numbers.",\n  "input": "3, 4", "output": "7"}]'),
-    FileFormat("Chat messages, one chat per line", ".jsonl",
+    FileFormat("Chat messages, one chat per line, of which every answer is learned", ".jsonl",
                '{"messages": [{"role": "user", "content": "3 + 4?"}, {"role": "assistant", "content": "7"}]}'),
+    FileFormat("Conversations, as in ShareGPT", ".jsonl",
+               '{"conversations": [{"from": "human", "value": "3 + 4?"}, {"from": "gpt", "value": "7"}]}'),
     FileFormat("Plain text, of which every token is learned", ".jsonl", '{"text": "3 and 4 make 7."}'),
 )  # fmt: skip
 """One example of each kind of row; JSON, JSON lines and CSV take all of them, but CSV no chats."""
@@ -53,8 +55,9 @@ COMPLETION = Fields(("prompt", "completion"), ("choices",))
 ALPACA = Fields(("instruction", "output"), ("input", "answer", "choices"))
 QUESTION = Fields(("question", "answer"), ("choices",))
 CHAT = Fields(("messages",), ("choices",))
+SHAREGPT = Fields(("conversations",), ("choices",))
 PLAIN_TEXT = Fields(("text",), ())
-ROW_KINDS = (ALPACA, PAIR, COMPLETION, QUESTION, CHAT, PLAIN_TEXT)
+ROW_KINDS = (ALPACA, PAIR, COMPLETION, QUESTION, CHAT, SHAREGPT, PLAIN_TEXT)
 """The kinds of rows; if the fields of several are complete, the first counts."""
 
 LABELS = ("label", "target", "response", *(name for kind in ROW_KINDS[:-1] for name in kind.needed))
@@ -80,7 +83,7 @@ def fields_of(names: Collection[str], where: str) -> Fields:
     >>> fields_of(["source", "target"], "line 1")
     Traceback (most recent call last):
     ValueError: line 1: the fields are 'source', 'target', and a row needs instruction and output, prompt and answer,\
- prompt and completion, question and answer, messages, or text
+ prompt and completion, question and answer, messages, conversations, or text
     """
 
     def likeness(fields: Fields) -> int:
@@ -110,7 +113,7 @@ def fields_of(names: Collection[str], where: str) -> Fields:
 
 
 def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
-    """Convert a row to an example: a pair, an Alpaca row, a question, chat messages, or plain text.
+    """Convert a row to an example: a pair, an Alpaca row, a question, the last answer of a chat, or plain text.
 
     Prompt and answer are separated by one space, unless the prompt ends with a newline or tab; white space around the
     answer is removed.
@@ -120,7 +123,9 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
       answer. Its optional `answer` is the decisive word of the output, such as "answer3".
     - `question`, `answer`: the prompt is `question_prompt`.
     - `messages`, a list of `role` ("system", "user" or "assistant") and `content`: the assistant's last one is the
-      answer, and `chat_prompt` of those before it is the prompt; what follows it is left out.
+      answer, and `chat_prompt` of those before it is the prompt; what follows it is left out. See `answers_in` for the
+      answers before it.
+    - `conversations`: the same, with `from` ("system", "human" or "gpt") and `value`.
     - `answers`, or a list as `answer`, in place of one `answer`: several right ones. The first is learned, and a
       metric accepts any.
     - `text`: plain text, without a prompt, every token of which is supervised.
@@ -136,8 +141,8 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
         where: name of the row in messages
 
     Raises:
-        ValueError: if a field is missing, misspelt, empty or of the wrong type, a role is unknown, no message is an
-            answer of the assistant's, or the answer is not a choice.
+        ValueError: if a field is missing, misspelt, empty or of the wrong type, a role is unknown or out of turn, no
+            message is an answer of the assistant's, or the answer is not a choice.
 
     References:
         Taori et al. 2023, Stanford Alpaca; Hu et al. 2023, arXiv 2304.01933.
@@ -150,7 +155,7 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     text = {
         name: _text(given[name], name, where)
         for name in fields.needed + fields.optional
-        if name in given and name not in ("choices", "messages")
+        if name in given and name not in ("choices", "messages", "conversations")
     }
     for name in fields.needed:
         if name in text and not text[name]:
@@ -166,8 +171,8 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
         key = text.get("answer") or answer
         choices = choices or _listed(text["instruction"], key)
     else:
-        if fields is CHAT:
-            messages, answer = _conversation(given["messages"], where)
+        if fields in (CHAT, SHAREGPT):
+            messages, answer = _conversation(given[fields.needed[0]], fields.needed[0], where)
             prompt = chat_prompt(messages)
         elif fields is QUESTION:
             prompt, answer = question_prompt(text["question"]), text["answer"]
@@ -183,6 +188,21 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     gap = "" if prompt[-1] in "\n\t" else " "
     choices = tuple(gap + answer[:start] + choice + answer[stop:] for choice in choices)
     return Example(prompt, gap + answer, choices, line, messages, others)
+
+
+def answers_in(row: Example) -> tuple[Example, ...]:
+    """Return an example for each answer of the assistant's in a row, given that of its last one.
+
+    The prompt of each is what was said before it. Choices are those of the last answer, which alone is then asked.
+
+    >>> turns = ("user", "1?"), ("assistant", "2"), ("user", "3?")
+    >>> [answer.answer for answer in answers_in(Example(chat_prompt(turns), " 4", messages=turns))]
+    [' 2', ' 4']
+    """
+    before = () if row.choices else enumerate(row.messages)
+    answers = ((row.messages[:k], text) for k, (role, text) in before if role == "assistant")
+    earlier = (Example(chat_prompt(said), f" {text}", line=row.line, messages=said) for said, text in answers)
+    return *earlier, row
 
 
 def _several(given: dict[str, object], where: str) -> tuple[dict[str, object], tuple[str, ...]]:
@@ -210,31 +230,49 @@ def _text(value: object, name: str, where: str) -> str:
     return value.rstrip(" ") if name == "prompt" and value.strip() else value.strip()
 
 
-def _conversation(value: object, where: str) -> tuple[tuple[tuple[str, str], ...], str]:
+MOST_MESSAGES = 256
+"""Maximum messages of a conversation: its beginning is read again before each answer, work that grows as a square."""
+
+_NAMES = {"messages": ("role", "content"), "conversations": ("from", "value")}
+_ROLES = {"human": "user", "gpt": "assistant"}
+"""What ShareGPT calls the roles."""
+
+
+def _conversation(value: object, field: str, where: str) -> tuple[tuple[tuple[str, str], ...], str]:
     """Return the text of the assistant's last message, the answer, and before it the messages before it."""
     if not isinstance(value, list):
-        raise ValueError(f"{where}: the field 'messages' is not a list but {_short(value)}")
-    spoken = [_message(message, f"{where}, message {k}") for k, message in enumerate(value, start=1)]
+        raise ValueError(f"{where}: the field {field!r} is not a list but {_short(value)}")
+    if len(value) > MOST_MESSAGES:
+        raise ValueError(f"{where}: the field {field!r} has {len(value):,} messages, at most {MOST_MESSAGES} are read")
+    spoken = [_message(message, _NAMES[field], f"{where}, message {k}") for k, message in enumerate(value, start=1)]
     at = max((k for k, (role, _) in enumerate(spoken) if role == "assistant"), default=0)
     if not at:
         raise ValueError(
-            f"{where}: the field 'messages' needs a message and the assistant's answer to it, not {_short(value)}"
+            f"{where}: the field {field!r} needs a message and the assistant's answer to it, not {_short(value)}"
         )
+    first = int(spoken[0][0] == "system")
+    for k, (role, _) in enumerate(spoken[first : at + 1]):
+        if role != (turn := ("user", "assistant")[k % 2]):
+            raise ValueError(
+                f"{where}, message {first + k + 1}: it is the turn of {turn!r}, not of {role!r}; after at most one "
+                "system message, user and assistant take turns"
+            )
     return tuple(spoken[:at]), spoken[at][1]
 
 
-def _message(value: object, where: str) -> tuple[str, str]:
-    """Return the role and the text of a message."""
+def _message(value: object, names: tuple[str, str], where: str) -> tuple[str, str]:
+    """Return the role and the text of a message, given the names of both fields."""
     if not isinstance(value, Mapping):
-        raise ValueError(f"{where} is not an object with 'role' and 'content' but {_short(value)}")
-    for name in ("role", "content"):
+        raise ValueError(f"{where} is not an object with {names[0]!r} and {names[1]!r} but {_short(value)}")
+    for name in names:
         if name not in value:
             raise ValueError(f"{where}: the field {name!r} is missing in {_short(dict(value))}")
-    role, content = value["role"], _text(value["content"], "content", where)
+    role, content = value[names[0]], _text(value[names[1]], names[1], where)
+    role = _ROLES.get(role, role) if isinstance(role, str) else role
     if not isinstance(role, str) or role not in SPEAKERS:
         raise ValueError(f"{where}: the role is one of {', '.join(SPEAKERS)}, not {_short(role)}")
     if not content:
-        raise ValueError(f"{where}: the field 'content' is empty")
+        raise ValueError(f"{where}: the field {names[1]!r} is empty")
     return role, content
 
 
@@ -290,15 +328,25 @@ def load_file(name: str, seed: int = 0) -> Task:
     end-of-text token.
     """
     path = Path(name).expanduser()
-    examples = read_examples(path)
-    if len(examples) < 2:
-        raise ValueError(f"{path} has too few examples, {len(examples)}: at least two are needed")
-    plain = is_plain(examples, str(path))
-    if len({text_of(example) for example in examples}) < 2:
-        raise ValueError(f"{path} has the same {'text' if plain else 'prompt'} on every line: none can be held out")
-    train, held_out, test = by_content(examples, path.name, None, seed)
-    summary = f"{len(examples):,} {'texts' if plain else 'examples'} from {path.name}."
-    return Task(path.name, summary, train, held_out, plain_text=plain, ends=True, test=test)
+    return _divided(_rows_of(path), path.name, str(path), seed)
+
+
+def _divided(rows: Sequence[Example], name: str, where: str, seed: int) -> Task:
+    """Return rows, each given as its last answer, as a task; all answers of a conversation are in one part.
+
+    Where conversations of several parts begin alike, the test is without what is held out, and training without both.
+    """
+    if len(rows) < 2:
+        raise ValueError(f"{where} has too few examples, {len(rows)}: at least two are needed")
+    plain = is_plain(rows, where)
+    if len({text_of(row) for row in rows}) < 2:
+        raise ValueError(f"{where} has the same {'text' if plain else 'prompt'} on every line: none can be held out")
+    parts = by_content(rows, name, None, seed)
+    train, held_out, test = (tuple(answer for row in part for answer in answers_in(row)) for part in parts)
+    judged = set(map(words_of, held_out))
+    test = tuple(answer for answer in test if words_of(answer) not in judged)
+    summary = f"{len(train + held_out + test):,} {'texts' if plain else 'examples'} from {name}."
+    return Task(name, summary, train, held_out, plain_text=plain, ends=True, test=test)
 
 
 def is_plain(examples: Sequence[Example], where: str) -> bool:
@@ -317,7 +365,7 @@ def is_plain(examples: Sequence[Example], where: str) -> bool:
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Read the user's examples.
+    """Read the user's examples, of a conversation one for each answer.
 
     The extension decides the format: `.json` (a list of objects), `.jsonl` (one object per line) or `.csv` (a header,
     then rows; choices are separated by `|`). The fields are those of `example_of`; chat messages are lists, which a
@@ -326,13 +374,13 @@ def read_examples(path: Path) -> list[Example]:
     Raises:
         ValueError: one sentence that names the file, the line and the rule.
     """
-    text = _read(path)
+    return [answer for row in _rows_of(path) for answer in answers_in(row)]
+
+
+def _rows_of(path: Path) -> list[Example]:
+    """Read a file, each row as its last answer."""
+    text = read_text(path, f"a task is a file: {', '.join(_READERS)}", _READERS)
     return [example_of(row, f"line {line} of {path}", line) for line, row in _READERS[path.suffix.lower()](text, path)]
-
-
-def _read(path: Path) -> str:
-    """Read a task file, or raise with the reason."""
-    return read_text(path, f"a task is a file: {_endings()}", _READERS)
 
 
 PACKED = {
@@ -448,9 +496,11 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                     raise ValueError(f"line {line} of {path} has no comma: {rule}")
                 if len(set(header)) < len(header):
                     raise ValueError(f"line {line} of {path}: two columns have the same name")
-                if fields_of(header, f"line {line} of {path}") is CHAT:
+                fields = fields_of(header, f"line {line} of {path}")
+                if fields in (CHAT, SHAREGPT):
+                    (name,) = fields.needed
                     raise ValueError(
-                        f"line {line} of {path}: a CSV cannot hold 'messages', which are lists (use .json or .jsonl)"
+                        f"line {line} of {path}: a CSV cannot hold {name!r}, which are lists (use .json or .jsonl)"
                     )
             elif header is not None and any(cells):
                 if len(cells) != len(header):
@@ -471,10 +521,6 @@ _READERS = {".json": _json_rows, ".jsonl": _jsonl_rows, ".csv": _csv_rows}
 
 TASK_ENDINGS = tuple(_READERS)
 """The endings of task files."""
-
-
-def _endings() -> str:
-    return ", ".join(_READERS)
 
 
 def _skip(text: str, at: int) -> int:
@@ -514,12 +560,14 @@ Own = Task | Iterable[Any]
 """A task with its parts, or rows with the columns of a task file, which are split here."""
 
 
-def own_task(own: Own, seed: int = 0) -> Task:
+def own_task(own: Own, seed: int = 0, name: str = "") -> Task:
     """Return the user's rows as a task; a `Task` is returned unchanged.
 
-    Rows are pairs, Alpaca, questions, chat messages or plain texts, as in `example_of`, divided by the seed; their
-    answers end with the end-of-text token, like those of a file. A table of pandas or polars has a row for each
-    example.
+    Rows are those of `example_of` and `answers_in`, divided by the seed; their answers end with the end-of-text token,
+    like those of a file. A table of pandas or polars has a row for each example.
+
+    Args:
+        name: of a data set of the hub, also for messages; its rows with a blank answer are left out.
 
     Raises:
         ValueError: if a row is invalid (the message has its number, from 1, and the rule), or if `own` is neither a
@@ -538,18 +586,16 @@ def own_task(own: Own, seed: int = 0) -> Task:
             f"task must be a Task or rows, such as a datasets.Dataset, not {type(own).__name__} "
             "(pass one split of several; the name or file of a task belongs in RaceConfig)"
         )
-    examples = []
+    rows = []
     for number, row in enumerate(_rows(own), start=1):
+        where = f"row {number}{name and f' of {name}'}"
         if not isinstance(row, Mapping):
-            raise ValueError(f"row {number} is not a mapping but {type(row).__name__}")
-        examples.append(example_of(row, f"row {number}"))
-    if len(examples) < 2:
-        raise ValueError(f"the task has too few rows, {len(examples)}: at least two are needed")
-    name = getattr(getattr(own, "info", None), "dataset_name", None) or "rows"
-    plain = is_plain(examples, "the task")
-    train, held_out, test = by_content(examples, name, None, seed)
-    summary = f"{len(examples):,} rows from Python."
-    return deduplicated(Task(name, summary, train, held_out, plain_text=plain, ends=True, test=test))
+            raise ValueError(f"{where} is not a mapping but {type(row).__name__}")
+        answer = next((row[field] for field in ("output", "completion", "answer") if field in row), True)
+        if not name or (answer and str(answer).strip()):
+            rows.append(example_of(row, where))
+    own_name = getattr(getattr(own, "info", None), "dataset_name", None) or "rows"
+    return deduplicated(_divided(rows, name or own_name, name or "the task", seed))
 
 
 def _rows(own: Iterable[Any]) -> Iterable[Any]:

@@ -1,4 +1,4 @@
-"""The paper's tasks by name, from the Hugging Face hub, as prompts with choices."""
+"""Data sets of the Hugging Face hub: the paper's tasks, as prompts with choices, and any other by its name there."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from olora_viz.machine.process import within
 from olora_viz.tasks.built_in import alpaca_messages, alpaca_prompt, question_prompt
+from olora_viz.tasks.files import MAX_BYTES, own_task
 from olora_viz.tasks.task import Example, Task, TaskCard, by_content
 
 HUB_TIMEOUT = 5.0
@@ -99,7 +100,7 @@ def load_from_hub(source: Source, seed: int = 0) -> Task:
         ValueError: if the hub is unreachable (for a few seconds) and there is no cached copy, or if a row does not
             have the documented form.
     """
-    splits = _splits(source)
+    splits = _splits(source.name, source.repository, source.configuration)
     train: Sequence[Example] = _examples(splits["train"], source)
     test: tuple[Example, ...] = ()
     if source.held_out is None:
@@ -112,6 +113,35 @@ def load_from_hub(source: Source, seed: int = 0) -> Task:
         judged = {example.prompt for example in held_out}
         train = tuple(example for example in train if example.prompt not in judged)
     return Task(source.name, source.summary, tuple(train), held_out, ends=True, test=test)
+
+
+HUB = "hf:"
+"""How the name of a task begins that is any data set of the hub."""
+
+_NAME = re.compile(HUB + r"(\w[\w.-]*/\w[\w.-]*)(?::(\w[\w.+-]*))?")
+
+
+@lru_cache(maxsize=4)
+def load_by_name(name: str, seed: int = 0) -> Task:
+    """Load a data set of the hub whose rows have the columns of a task file, such as ``hf:owner/name:configuration``.
+
+    They are those of its first split that begins with "train", or else of its first one, divided as a file is; rows
+    with a blank answer are left out. It is data alone: nothing that it holds is run. Later calls return the same task.
+
+    Raises:
+        ValueError: another name, rows that no task file could have or that are too many, or see `load_from_hub`.
+    """
+    found = _NAME.fullmatch(name)
+    if not found:
+        raise ValueError(f"a data set of the hub is {HUB}OWNER/NAME or {HUB}OWNER/NAME:CONFIGURATION, not {name!r}")
+    splits: Mapping[str, Any] = _splits(name, *found.groups())
+    rows = splits[next((split for split in splits if split.startswith("train")), next(iter(splits)))]
+    if rows.data.nbytes > MAX_BYTES:
+        raise ValueError(
+            f"{name} is too large: {rows.data.nbytes:,} bytes, at most {MAX_BYTES:,} are read; save a part of it as "
+            "a .jsonl file"
+        )
+    return own_task(rows, seed, name)
 
 
 def _examples(rows: Iterable[Row], source: Source) -> list[Example]:
@@ -141,7 +171,7 @@ def _plain(text: str) -> str:
     return " ".join(re.sub(r"\[[^\]]*\]", " ", text).split())
 
 
-def _splits(source: Source) -> Mapping[str, Iterable[Row]]:
+def _splits(name: str, repository: str, configuration: str | None) -> Mapping[str, Iterable[Row]]:
     """Download the rows, or read the cached copy; raises if neither is available."""
     import datasets  # takes about a second, and other tasks do not need it
     from datasets import config
@@ -149,19 +179,20 @@ def _splits(source: Source) -> Mapping[str, Iterable[Row]]:
 
     failure = None
     try:
-        within(HUB_TIMEOUT, lambda: HfApi().dataset_info(source.repository, timeout=HUB_TIMEOUT))
+        within(HUB_TIMEOUT, lambda: HfApi().dataset_info(repository, timeout=HUB_TIMEOUT))
     except Exception as error:
         failure = error
     before = config.HF_HUB_OFFLINE
     try:
         # If the hub is unreachable, the library would retry for half a minute before using its cache.
         config.HF_HUB_OFFLINE = before or failure is not None
-        return datasets.load_dataset(source.repository, source.configuration)  # pyrefly: ignore[bad-return]
+        return datasets.load_dataset(repository, configuration)  # pyrefly: ignore[bad-return]
     except Exception as error:
-        reason = str(failure or error).strip().splitlines() or [type(error).__name__]
+        reason = " ".join(str(failure or error).split())[:160] or type(error).__name__
+        absent = ", and there is no copy on this machine" if failure else ""
         raise ValueError(
-            f"cannot load {source.name!r} ({source.repository}) from the Hugging Face hub, and "
-            f"there is no copy on this machine ({reason[0][:160]}); built-in tasks need no network"
+            f"cannot load {name!r} ({repository}) from the Hugging Face hub{absent} ({reason}); built-in tasks need "
+            "no network"
         ) from error
     finally:
         config.HF_HUB_OFFLINE = before

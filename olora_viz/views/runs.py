@@ -15,7 +15,7 @@ from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_spec import write_lanes
 from olora_viz.machine.tables import folded
-from olora_viz.machine.wording import nats
+from olora_viz.machine.wording import counted, listed, nats
 from olora_viz.models import MODELS
 from olora_viz.models.loading import is_here
 from olora_viz.races.config import RaceConfig, setup_facts
@@ -25,6 +25,7 @@ from olora_viz.studies.ranking import standings
 from olora_viz.tasks import Example, TaskCard
 from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.encoding import Piece, pieces_of
+from olora_viz.tasks.task import conversations
 from olora_viz.views import html as fragments
 from olora_viz.views.html import remark, table
 from olora_viz.views.results import group_styles
@@ -171,9 +172,11 @@ def preview(
     read = f"as {model} reads them, token by token" if tokenizer else "as text"
     missing = "" if tokenizer else f" Tokens are shown once {model} is on this server."
     unused = "" if chat else unused_template(tokenizer, model)
+    n = conversations(examples)
+    turns = f" {counted(n, 'conversation')}, {len(examples):,} answers: each is an example, after what came before."
     legend = Markup(
-        '<p class="hint">Your first examples {}. <mark>Highlighted</mark>: what is trained.{}{}</p>'
-    ).format(read, missing, unused and f" {unused}.")
+        '<p class="hint">Your first examples {}. <mark>Highlighted</mark>: what is trained.{}{}{}</p>'
+    ).format(read, turns * (n < len(examples)), missing, unused and f" {unused}.")
     more = folded(f"{len(shown) - 1} more of them", Markup("").join(shown[1:]))
     return Markup('<div class="own-examples">{}{}{}</div>').format(legend, shown[0], more)
 
@@ -194,6 +197,8 @@ def _example(
             count += f"; a race leaves out examples of more than {longest}"
         elif any(piece.text == tokenizer.unk_token != tokenizer.eos_token for piece in pieces):
             count += f"; {tokenizer.unk_token}: a character that the model does not know"
+    if example.others:
+        count += f"; a metric also accepts {listed([f'“{_short(other)}”' for other in example.others], 3)}"
     prompt, answer = ([p for p in pieces if p.supervised == which] for which in (False, True))
     text = _part(prompt, "span") + _part(answer, "mark")
     return Markup('<p class="tokens{}">{}</p><p class="hint">Line {}{}</p>').format(

@@ -179,3 +179,9 @@ def test_a_few_steps_are_timed_and_the_race_after_them_has_the_same_bits() -> No
     assert work.steps == list(raced(config)[1])
     speeds.learn(work)
     assert seconds(speeds, config) == pytest.approx(work.spent)
+
+
+def test_an_estimate_for_a_data_set_of_the_hub_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "load_task", lambda *_: pytest.fail("nothing may be asked of the hub"))
+    asked = [Speeds().reading(small(task=task)) for task in ("hf:owner/name", "arc-easy")]
+    assert asked[0] == asked[1]

@@ -77,7 +77,7 @@ def test_its_batches_are_those_of_the_race():
         ({"train": ROWS}, "not dict .pass one split of several"),
         (7, "task must be a Task or rows, such as a datasets.Dataset, not 7"),
         (pd.DataFrame({"prompt": ["a"], "anwser": ["b"]}), "row 1: the field 'answer' is missing; is it 'anwser'?"),
-        ([], "the task has too few rows, 0: at least two are needed"),
+        ([], "the task has too few examples, 0: at least two are needed"),
         (["3 plus 4"], "row 1 is not a mapping but str"),
         ([*ROWS, {"prompt": "a", "anwser": "b"}], f"row {len(ROWS) + 1}: the field 'answer' is"),
         (ov.Task("mine", "", (ov.Example("a", " b"),), ()), "'mine' needs training and held-out"),

@@ -241,6 +241,24 @@ def test_all_layers_are_all_in_every_file(targets) -> None:
     assert yaml.safe_load(files["llamafactory.yaml"])["lora_target"] == "all"
 
 
+def test_the_tools_train_each_answer_of_a_conversation_in_one_row_alone(tmp_path) -> None:
+    said = [[("user", f"{n}?"), ("assistant", f"{n}"), ("user", "more?"), ("assistant", "no")] for n in range(40)]
+    turns = [[{"role": role, "content": text} for role, text in each] for each in said]
+    file = tmp_path / "chats.jsonl"
+    file.write_text("\n".join(json.dumps({"messages": each}) for each in turns), encoding="utf-8")
+    config = lane_race(Lane("olora"), model=str(chat_folder(tmp_path)), task=str(file), chat=True)
+    files = files_of(config)
+    rows = [json.loads(line)["conversation"] for line in files[ROWS_FILE].splitlines()]
+    (dataset,) = yaml.safe_load(files["axolotl.yaml"])["datasets"]
+    trained = [  # as Axolotl says: the field of a message, and without it those of the roles
+        [turn.get(dataset["message_field_training"], turn["role"] in dataset["roles_to_train"]) for turn in row]
+        for row in rows
+    ]
+    assert trained == [[False] * (len(row) - 1) + [True] for row in rows]
+    assert {len(row) for row in rows} == {2, 4}
+    assert yaml.safe_load(files["llamafactory.yaml"])["mask_history"] is True
+
+
 def test_the_rows_of_each_tool_are_those_of_the_race(every) -> None:
     for config, files in every.values():
         examples = task_of(config).train
@@ -248,7 +266,9 @@ def test_the_rows_of_each_tool_are_those_of_the_race(every) -> None:
         assert [(row["prompt"], row["answer"]) for row in rows] == [(each.prompt, each.answer) for each in examples]
         for row, example in zip(rows, examples, strict=True):
             if config.chat:
-                assert row["conversation"][-1] == {"role": "assistant", "content": example.answer}
+                *before, last = row["conversation"]
+                assert last == {"role": "assistant", "content": example.answer}
+                assert not any(turn["training"] for turn in before)
             else:
                 text = "".join(part["text"] for part in row["segments"])
                 assert example.prompt + example.answer in text

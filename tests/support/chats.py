@@ -24,6 +24,20 @@ PHI = (  # it ends a conversation with the end of the text too
     "+ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
     "{% else %}{{ eos_token }}{% endif %}"
 )
+SPOKEN = {
+    "chatml": (
+        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+        "{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}{% endif %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+        "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}"
+        "{% endgeneration %}{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
+    ),
+    "mistral": (
+        "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}{% generation %}"
+        "{{ ' ' + message['content'] + eos_token }}{% endgeneration %}{% else %}"
+        "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% endif %}{% endfor %}"
+    ),
+}
+"""The same as some of them, with marks around what the assistant says, which transformers finds again."""
 TEMPLATES = {"chatml": CHATML, "llama": LLAMA, "mistral": MISTRAL, "phi": PHI}
 
 PLAIN = (

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.chats import CHATML, PLAIN, TEMPLATES, bytes_tokenizer
+from support.chats import CHATML, PLAIN, SPOKEN, TEMPLATES, bytes_tokenizer
 from support.races import small
 from support.tiny import tiny_folder
 
@@ -30,10 +30,11 @@ from olora_viz.studies.study import Study
 from olora_viz.tasks import Example, Task, encode
 from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import pieces_of
-from olora_viz.tasks.files import example_of, sha256_of
+from olora_viz.tasks.files import answers_in, example_of, sha256_of
 from olora_viz.views.runs import preview
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Co"]), max_size=12)
+words = texts.filter(str.strip)
 END = {"chatml": "<|im_end|>", "llama": "<|im_end|>", "mistral": "</s>", "phi": "<|im_end|>"}
 
 
@@ -75,6 +76,25 @@ def test_the_tokens_are_those_of_transformers_and_the_answer_with_its_end_is_sup
         assert tokenizer.decode(one.ids[one.supervised_from :]) == gap + text.strip() + END[name]
         assert one.ids[-1] == Chat(tokenizer, name).end
         assert tokenizer.convert_tokens_to_ids(END[name]) == one.ids[-1]
+
+
+@pytest.mark.parametrize("name", SPOKEN)
+@given(spoken=st.lists(st.tuples(words, words), min_size=1, max_size=4), system=st.none() | words)
+def test_what_is_supervised_of_a_conversation_is_what_transformers_takes_for_the_assistant_s(name, spoken, system):
+    turns = [turn for said in spoken for turn in zip(("user", "assistant"), said, strict=True)]
+    turns = [*[("system", system)] * (system is not None), *turns]
+    messages = dicts([(role, text.strip()) for role, text in turns])
+    tokenizer = bytes_tokenizer(TEMPLATES[name])
+    examples = answers_in(example_of({"messages": messages}, "a row"))
+    kept = encode(examples, tokenizer, context=sys.maxsize, chat=Chat(tokenizer, name), ends=True).kept
+    whole = tokenizer.apply_chat_template(
+        messages, chat_template=SPOKEN[name], return_dict=True, return_assistant_tokens_mask=True
+    )
+    assert whole["input_ids"] == tokenizer.apply_chat_template(messages)["input_ids"]
+    assert [list(each.ids) for each in kept] == [whole["input_ids"][: len(each.ids)] for each in kept]
+    supervised = [at for each in kept for at in range(each.supervised_from, len(each.ids))]
+    assert supervised == [at for at, is_said in enumerate(whole["assistant_masks"]) if is_said]
+    assert len(kept) == len(spoken)
 
 
 def test_rows_are_messages_without_the_headings_of_plain_text():

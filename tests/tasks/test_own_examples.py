@@ -36,6 +36,7 @@ ONE_BYTE_EACH = PreTrainedTokenizerFast(
 ONE_BYTE_EACH.backend_tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
 ROWS = [{"prompt": f"<b>{k}</b> &", "answer": f"<i>{k}"} for k in range(12)]
 TEXT = "\n".join(map(json.dumps, ROWS))
+SPOKEN = (("user", "one and three?"), ("assistant", "four"), ("user", "and two?"), ("assistant", "six"))
 
 
 def boxes(shown: str, tag: str) -> list[str]:
@@ -76,6 +77,27 @@ def test_a_character_of_several_tokens_is_written_once(text):
     texts = [piece.text for piece in pieces_of(example, ONE_BYTE_EACH)]
     assert "".join(texts) == example.prompt + example.answer
     assert len(texts) == len((example.prompt + example.answer).encode())
+
+
+def test_a_preview_of_conversations_counts_them_and_highlights_each_answer_of_the_assistant_once(tmp_path):
+    said = {"messages": [{"role": role, "content": text} for role, text in SPOKEN]}
+    examples = read_examples(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, [said, said, ROWS[0]]))))
+    shown = preview(examples, TOKENIZERS["glassllm"], model="glassllm", longest=128)
+    assert "3 conversations, 5 answers: each is an example, after what came before." in shown
+    marked = ["".join(boxes(part, "mark")) for part in shown.split('class="tokens')[1:]]
+    assert marked == [f" {answer}<eos>" for answer in ("four", "six", "four")]
+    assert "conversation" not in preview(examples[-1:], TOKENIZERS["glassllm"], model="glassllm", longest=128)
+
+
+@pytest.mark.parametrize("name", ["glassllm", None])
+def test_a_preview_shows_every_right_answer_and_highlights_the_one_that_is_learned(tmp_path, name):
+    rows = [{"prompt": "one and three make", "answers": ["four", "<4>", "IV", "five less one", "4.0"]}, ROWS[0]]
+    examples = read_examples(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    shown = preview(examples, TOKENIZERS[name] if name else None, model="glassllm", longest=128)
+    words = "; a metric also accepts “&lt;4&gt;”, “IV”, “five less one” and 1 more"
+    assert shown.count(words) == shown.count("accepts") == 1
+    assert "four" in "".join(boxes(shown, "mark"))
+    assert "IV" not in "".join(boxes(shown, "mark") + boxes(shown, "span"))
 
 
 def test_an_unknown_character_is_shown_as_the_model_reads_it_and_said():

@@ -119,6 +119,10 @@ FAULTS = {
         f'{PAIR}\n{{"messages": "hi"}}',
         "line 2 of .*'messages' is not a list but 'hi'",
     ),
+    "a talk without an end": (
+        *chat(*[ASKED, SAID] * 129),
+        "line 2 of .*: the field 'messages' has 258 messages, at most ",
+    ),
     "no message": (*chat(), r"line 2 of .*needs a message and the assistant's answer.* not \[\]"),
     "an answer to nothing": (*chat(SAID), "line 2 of .*needs a message and the assistant's answer"),
     "a message that is no object": (
@@ -150,6 +154,18 @@ FAULTS = {
         "line 2 of .*, message 1: the role is one of system, user, assistant, not",
     ),
     "a chat without an answer": (*chat(ASKED, ASKED), "line 2 of .*needs a message and the assistant's answer to it"),
+    "a system message in the middle": (
+        *chat(ASKED, SAID, {**ASKED, "role": "system"}, SAID),
+        "line 2 of .*, message 3: it is the turn of 'user', not of 'system'; after at most one system message, user ",
+    ),
+    "an answer without a question": (*chat(SAID, ASKED, SAID), "message 1: it is the turn of 'user', not of 'assis"),
+    "two answers": (*chat(ASKED, SAID, SAID), "line 2 of .*, message 3: it is the turn of 'user', not of 'assistant'"),
+    "two questions": (*chat(ASKED, ASKED, SAID), "line 2 of .*, message 2: it is the turn of 'assistant', not of 'us"),
+    "an empty turn of a conversation": (
+        "a.jsonl",
+        f'{PAIR}\n{{"conversations": [{{"from": "human", "value": " "}}]}}',
+        "line 2 of .*, message 1: the field 'value' is empty",
+    ),
     "messages in a CSV": ("a.csv", "messages\na", "line 1 of .*: a CSV cannot hold 'messages', which are lists"),
     "half a character": ("a.jsonl", '{"prompt": "a", "answer": "\\ud800"}', "line 1 .*half a character"),
     "a cell too many": ("a.csv", "prompt,answer\na,b,c", "line 2 of .*3 cells, the header names 2"),

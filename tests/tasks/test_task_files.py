@@ -15,7 +15,8 @@ from support.task_files import PAIR, load, write
 import olora_viz as ov
 from olora_viz.tasks import Example, files, load_task
 from olora_viz.tasks.built_in import SPEAKERS, alpaca_messages, alpaca_prompt, chat_prompt, question_prompt
-from olora_viz.tasks.files import example_of, own_task
+from olora_viz.tasks.files import answers_in, example_of, own_task, read_examples
+from olora_viz.tasks.task import conversations
 
 
 def all_of(task):
@@ -62,6 +63,7 @@ ROWS = {
     files.QUESTION: {"question": "{} and one?", "answer": "{}"},
     files.ALPACA: {"instruction": "Add one to {}.", "output": "{}"},
     files.CHAT: {"messages": [{"role": "user", "content": "{}?"}, {"role": "assistant", "content": "{}"}]},
+    files.SHAREGPT: {"conversations": [{"from": "human", "value": "{}?"}, {"from": "gpt", "value": "{}"}]},
     files.PLAIN_TEXT: {"text": "The fox has {} tails."},
 }
 """A row of each kind, with a place for a number."""
@@ -73,8 +75,8 @@ def test_every_kind_of_row_is_read_from_every_format_and_from_python(tmp_path, k
     texts = [json.dumps(ROWS[kind]).replace("{}", str(n)) for n in range(40)]
     rows = [json.loads(text) for text in texts]
     path = tmp_path / f"mine{ending}"
-    if ending == ".csv" and kind is files.CHAT:
-        with pytest.raises(ValueError, match="a CSV cannot hold 'messages'"):
+    if ending == ".csv" and kind in (files.CHAT, files.SHAREGPT):
+        with pytest.raises(ValueError, match=f"a CSV cannot hold '{kind.needed[0]}'"):
             load_task(as_csv(path, rows))
         return
     if ending == ".csv":
@@ -104,12 +106,73 @@ def test_the_documentation_the_page_and_the_sentence_on_other_fields_name_every_
         assert any(shown_fields >= {*kind.needed} for shown_fields in shown)
 
 
-def test_a_chat_s_answer_is_the_assistant_s_last_turn_and_what_follows_is_left_out():
-    turns = [("system", "Be short."), ("user", "1?"), ("assistant", "2"), ("user", "3?"), ("assistant", "4")]
-    messages = [{"role": role, "content": content} for role, content in turns]
-    whole = example_of({"messages": messages}, "here")
-    assert (whole.messages, whole.answer) == (tuple(turns[:-1]), " 4")
-    assert example_of({"messages": [*messages, {"role": "user", "content": "Thanks!"}]}, "here") == whole
+TURNS = [("system", "Be short."), ("user", "1?"), ("assistant", "2"), ("user", "3?"), ("assistant", "4")]
+
+
+def chat_of(turns):
+    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+
+
+def test_every_answer_of_a_chat_is_an_example_after_what_was_said_and_what_follows_the_last_is_left_out():
+    whole = example_of(chat_of(TURNS), "here", 7)
+    first, last = answers_in(whole)
+    assert (first.messages, first.answer, first.line) == (tuple(TURNS[:2]), " 2", 7)
+    assert (last.messages, last.answer, last.line) == (tuple(TURNS[:-1]), " 4", 7)
+    assert first == example_of(chat_of(TURNS[:3]), "here", 7)
+    assert example_of(chat_of([*TURNS, ("user", "Thanks!")]), "here", 7) == whole
+    spoken = {"user": "human", "assistant": "gpt"}
+    said = [{"from": spoken.get(role, role), "value": content} for role, content in TURNS]
+    assert example_of({"conversations": said}, "here", 7) == whole
+
+
+def test_choices_are_those_of_the_last_answer_which_alone_is_asked_then():
+    row = chat_of(TURNS) | {"choices": ["4", "5"]}
+    (asked,) = answers_in(example_of(row, "here"))
+    assert (asked.answer, asked.choices, asked.messages) == (" 4", (" 4", " 5"), tuple(TURNS[:-1]))
+
+
+def chats(count):
+    """Conversations of one to four answers, half of which begin with the same words."""
+    rows = []
+    for n in range(count):
+        asked = ["Hello" if n % 2 else f"Who is number {n}?", *(f"And {n} times {k}?" for k in range(n % 4))]
+        turns = [(("user", text), ("assistant", f"{k}")) for k, text in enumerate(asked)]
+        rows.append(chat_of([each for turn in turns for each in turn]))
+    return rows
+
+
+def test_a_conversation_is_never_in_two_parts_of_a_task_and_its_other_rows_change_no_part(tmp_path):
+    rows = chats(200)
+    path = write(tmp_path, "chats.jsonl", "\n".join(map(json.dumps, rows)))
+    task = load_task(path)
+    parts = [{each.line for each in part} for part in (task.train, task.held_out, task.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 200
+    assert all(parts)
+    assert len(read_examples(path)) == sum(1 + n % 4 for n in range(200))
+    assert conversations(read_examples(path)) == 200
+    some, every = (
+        {(each.prompt, part) for part in ("train", "held_out", "test") for each in getattr(own_task(given), part)}
+        for given in (rows[50:], rows)
+    )
+    hello = chat_prompt([("user", "Hello")])
+    assert {each for each in some if each[0] != hello} <= every
+    assert [part for prompt, part in every if prompt == hello] == ["held_out"]  # in which it begins a conversation
+    assert len({prompt for prompt, _ in every}) == len(every)
+
+
+def test_a_race_on_conversations_counts_them_and_their_answers(tmp_path):
+    path = write(tmp_path, "chats.jsonl", "\n".join(map(json.dumps, chats(60))))
+    config = ov.RaceConfig(task=str(path), lanes=(ov.Lane("lora"),), steps=2, batch_size=2, eval_every=1)
+    race = ov.race(config)
+    *_, last = race
+    assert np.isfinite(last.eval_loss).all()
+    task = race.task
+    assert race.summary()["examples"]["train"] == len(task.train) > 60
+    count = len({each.line for each in task.examples})
+    words = f"{len(task.test)} for the test at the end: answers in {count} conversations."
+    assert words in race.data.about_held_out.parts
+    pairs = write(tmp_path, "pairs.jsonl", "\n".join(f'{{"prompt": "{n}?", "answer": "{n}"}}' for n in range(60)))
+    assert "conversation" not in ov.race(replace(config, task=str(pairs))).data.about_held_out.parts
 
 
 def test_plain_texts_are_raced_and_tested_with_plain_texts_alone(tmp_path):
@@ -216,12 +279,11 @@ def test_a_choice_takes_the_place_of_a_whole_word(output, answer, choices, want)
     assert set(made.choices) == {output, want}
 
 
-said = st.builds(lambda role, content: {"role": role, "content": content}, st.sampled_from([*SPEAKERS]), phrase)
-
-
-@given(before=st.lists(said, min_size=1, max_size=4), answer=phrase)
+@given(spoken=st.lists(st.tuples(phrase, phrase), max_size=2), asked=phrase, system=st.none() | phrase, answer=phrase)
 @settings(max_examples=30, deadline=None)
-def test_the_last_message_of_a_chat_is_its_answer_and_all_others_are_its_prompt(before, answer):
+def test_the_last_message_of_a_chat_is_its_answer_and_all_others_are_its_prompt(spoken, asked, system, answer):
+    turns = [turn for said in spoken for turn in zip(("user", "assistant"), said, strict=True)]
+    before = chat_of([*[("system", system)] * bool(system), *turns, ("user", asked)])["messages"]
     row = {"messages": [*before, {"role": "assistant", "content": answer, "name": "ignored"}]}
     example = example_of(row, "here")
     assert example.answer == " " + answer

@@ -1,16 +1,21 @@
 """The paper's tasks: rows in each data set's documented form become prompts with choices."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.fresh import run_fresh
+from support.races import small
 from support.small_hub import Repository, small_hub
 
-from olora_viz.tasks import TASKS
-from olora_viz.tasks.hub import SOURCES, load_from_hub
+from olora_viz.races import run as runs
+from olora_viz.tasks import TASKS, hub, load_task
+from olora_viz.tasks.files import own_task
+from olora_viz.tasks.hub import SOURCES, load_by_name, load_from_hub
 
 BY_NAME = {source.name: source for source in SOURCES}
 
@@ -147,8 +152,6 @@ def arc(tmp_path_factory):
 
 def test_the_datasets_library_gives_rows_of_that_form(arc, monkeypatch):
     # `datasets` takes a folder of the data set's name, beneath the one we are in, for the data set.
-    import datasets
-
     monkeypatch.chdir(arc)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", arc / "cache")
     task = load_from_hub(BY_NAME["arc-easy"], seed=0)
@@ -180,7 +183,7 @@ def test_without_a_hub_one_sentence_says_so_after_one_try(tmp_path):
             for names, environment in {
                 # A hub that has no such data set; one that takes calls and never answers.
                 ("arc-easy", "boolq"): {"HF_ENDPOINT": address},
-                ("piqa",): {"HF_ENDPOINT": "http://127.0.0.1:9"},  # nothing there at all
+                ("piqa", "hf:nobody/rows:main"): {"HF_ENDPOINT": "http://127.0.0.1:9"},  # nothing there at all
                 ("hellaswag",): {"HF_HUB_OFFLINE": "1"},
             }.items()
         }
@@ -193,3 +196,108 @@ def test_without_a_hub_one_sentence_says_so_after_one_try(tmp_path):
                 if name == "boolq":
                     assert "timed out" in said or "no answer within" in said
     assert sorted(asked) == ["api/datasets/allenai/ai2_arc", "api/datasets/google/boolq"]
+
+
+SUMS = [{"prompt": f"{a} plus {b} is", "answer": f"{a + b}"} for a in range(9) for b in range(a)]
+CHAT = [("user", "{}?"), ("assistant", "yes"), ("user", "And {} more?"), ("assistant", "no")]
+KINDS = {
+    "pairs": SUMS,
+    "alpaca": [{"instruction": f"Say {n}.", "input": "", "output": f"{n}", "text": "all of it"} for n in range(30)],
+    "messages": [
+        {"messages": [{"role": role, "content": text.format(n)} for role, text in CHAT], "source": "here"}
+        for n in range(30)
+    ],
+}
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """What the hub holds, by repository and configuration; nothing else of ours asks it, and by these two alone."""
+    kept: dict[tuple[str, str | None], dict[str, datasets.Dataset]] = {}
+    monkeypatch.setattr(hub, "within", lambda *_: None)
+    monkeypatch.setattr(datasets, "load_dataset", lambda repository, configuration: kept[repository, configuration])
+    load_by_name.cache_clear()
+    return kept
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_data_set_by_its_name_is_the_task_of_its_rows(kind, tmp_path, monkeypatch):
+    folder = tmp_path / "owner" / kind
+    folder.mkdir(parents=True)
+    datasets.Dataset.from_list(KINDS[kind]).to_parquet(folder / "train.parquet")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    task, rows = load_task(f"hf:owner/{kind}", 3), own_task(KINDS[kind], 3)
+    assert (task.train, task.held_out, task.test) == (rows.train, rows.held_out, rows.test)
+    assert (task.name, task.ends, task.duplicates) == (f"hf:owner/{kind}", True, rows.duplicates)
+    assert load_task(f"hf:owner/{kind}", 3) is task
+
+
+def test_its_rows_are_those_of_the_first_split_for_training_of_its_configuration(held):
+    train, other = datasets.Dataset.from_list(SUMS), datasets.Dataset.from_list(SUMS[:9])
+    held["owner/a", None] = {"test": other, "train_sft": train, "train_gen": other}
+    held["owner/a", "main.en"] = {"validation": train}
+    want = own_task(SUMS).train
+    assert load_task("hf:owner/a").train == load_task("hf:owner/a:main.en").train == want
+
+
+def test_its_rows_without_an_answer_are_left_out_and_those_with_a_fault_are_told_by_their_numbers(held):
+    blank = [{"instruction": "Say nothing.", "output": text} for text in ("", " ", None)]
+    rows = [*blank, *({"instruction": f"Say {n}.", "output": f"{n}"} for n in range(30))]
+    held["owner/blank", None] = {"train": datasets.Dataset.from_list(rows)}
+    assert load_task("hf:owner/blank").train == own_task(rows[3:]).train
+    rows[9] = {"instruction": "", "output": "7"}
+    held["owner/fault", None] = {"train": datasets.Dataset.from_list(rows)}
+    with pytest.raises(ValueError, match=r"^row 10 of hf:owner/fault: the field 'instruction' is empty$"):
+        load_task("hf:owner/fault")
+    held["owner/other", None] = {"train": datasets.Dataset.from_list([{"source": "a", "label": 1}])}
+    with pytest.raises(
+        ValueError, match=r"^row 1 of hf:owner/other: the fields are 'source', 'label', and a row needs"
+    ):
+        load_task("hf:owner/other")
+
+
+def test_too_large_a_data_set_is_refused_before_its_rows_are_read(held, monkeypatch):
+    held["owner/large", None] = {"train": datasets.Dataset.from_list(SUMS)}
+    monkeypatch.setattr(hub, "MAX_BYTES", 100)
+    with pytest.raises(ValueError, match=r"hf:owner/large is too large: \d+ bytes, at most 100 are read; save a part"):
+        load_task("hf:owner/large")
+
+
+@pytest.mark.parametrize(
+    "name", ["hf:", "hf:name", "hf:../name", "hf:a/b/c", "hf:/etc/x", "hf:a/..", "hf:a/b:", "hf:a/b:.."]
+)
+def test_a_name_that_is_none_is_refused_and_asks_nobody(name, held):
+    with pytest.raises(ValueError, match=f"hf:OWNER/NAME:CONFIGURATION, not {re.escape(repr(name))}"):
+        load_task(name)
+
+
+def test_what_a_hub_says_of_a_configuration_is_told_in_one_sentence(monkeypatch):
+    def load(repository, configuration):
+        raise ValueError("Config name is missing.\nPlease pick one among the available configs: ['main', 'other']")
+
+    monkeypatch.setattr(hub, "within", lambda *_: None)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(
+        ValueError, match=r"^cannot load 'hf:a/b' .a/b. from the .* hub .Config name .*'other'\]"
+    ) as caught:
+        load_task("hf:a/b")
+    assert "\n" not in str(caught.value)
+    assert "no copy" not in str(caught.value)
+
+
+def test_a_run_goes_on_with_the_same_rows_of_the_hub_alone(held, tmp_path):
+    held["owner/sums", None] = {"train": datasets.Dataset.from_list(SUMS)}
+    steps = iter(runs.start(small(task="hf:owner/sums"), tmp_path / "run"))
+    next(steps)
+    steps.close()
+    load_by_name.cache_clear()
+    held["owner/sums", None] = {"train": datasets.Dataset.from_list(SUMS[1:])}
+    with pytest.raises(ValueError, match="the task 'hf:owner/sums' has changed since the run"):
+        runs.resume_run(tmp_path / "run")
+    load_by_name.cache_clear()
+    held["owner/sums", None] = {"train": datasets.Dataset.from_list(SUMS)}
+    assert [step.step for step in runs.resume_run(tmp_path / "run")] == [2, 3, 4]
+    for readme in (tmp_path / "run" / "adapters").glob("*/README.md"):
+        assert "hf:owner/sums" in readme.read_text("utf-8")
+    assert len([*(tmp_path / "run" / "adapters").iterdir()]) == 2

@@ -57,6 +57,7 @@ def shown(work: BackgroundStudy) -> ClaimsView:
     [
         (0, "/etc", "unknown model"),
         (1, "../passwd", "unknown task"),
+        (1, "hf:owner/name", "unknown task"),
         (2, 1e9, "minutes must be one of 0, 1, 2, 5, 10, 20, not"),
         (2, -1, "minutes must be one of"),
         (2, None, "minutes must be one of"),

@@ -123,6 +123,7 @@ def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(jobs: Jobs, monke
     [
         (0, "/etc", "unknown model"),
         (1, "/etc/passwd", "unknown task"),
+        (1, "hf:owner/name", "unknown task"),
         (2, 1e9, "minutes must be one of 1, 2, 5, 10, 20, not"),
         (2, None, "minutes must be one of"),
         (2, [1], "minutes must be one of"),

@@ -231,6 +231,7 @@ def test_names_that_mean_nothing_are_noted_and_left_out() -> None:
         ("model=gpt-9", "unknown model 'gpt-9'"),
         ("model=../../etc", "unknown model '../../etc'"),
         ("task=/etc/passwd", "unknown task '/etc/passwd'"),
+        ("task=hf:owner/name", "unknown task 'hf:owner/name'"),
         ("steps=1e9", "steps must be a whole number from 1 to 2000, not '1e9'"),
         ("steps=", "steps must be a whole number from 1 to 2000, but its field is empty"),
         ("steps=5&steps=6", "steps occurs twice in the link"),

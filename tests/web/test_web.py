@@ -85,6 +85,7 @@ def test_a_race_of_the_page_looks_at_its_first_gradients_and_at_most_fifty_more(
         ({"task": {}}, "unknown task '{}'"),
         ({"task": None}, "unknown task 'None'"),
         ({"task": "/etc/passwd"}, "unknown task '/etc/passwd'"),
+        ({"task": "hf:owner/name"}, "unknown task 'hf:owner/name'"),
         ({"lanes": []}, "a race takes 1 to 64 lanes, not 0"),
         ({"lanes": LANES * 65}, "a race takes 1 to 64 lanes, not 65"),
         ({"lanes": "lora"}, "a race takes 1 to 64 lanes"),
