@@ -61,6 +61,15 @@ def differs(words: Sequence[str]) -> str:
     return UNDECIDED if UNDECIDED in words else FAILS
 
 
+def every_one(parts: Sequence[str]) -> str:
+    """Return the verdict on a claim that says something of each of its parts: one that fails refutes it.
+
+    >>> every_one(["holds", "fails", "undecided"]), every_one(["holds", "undecided"]), every_one(["holds"])
+    ('fails', 'undecided', 'holds')
+    """
+    return FAILS if FAILS in parts else together(parts)
+
+
 def mean_of(differences: Sequence[Difference]) -> Interval | None:
     """Return the mean over cells of differences to the reference, of those that have an interval."""
     known = [each for each in differences if each.seeds > 1]
@@ -201,6 +210,7 @@ def finding_on_forgetting(
     more_parts: Sequence[str] = (),
     numbers: Mapping[str, float | Interval] | None = None,
     unit: Unit = DRIFTS,
+    joined: Callable[[Sequence[str]], str] = together,
 ) -> Finding:
     """Return the finding on a claim about what methods forget.
 
@@ -215,6 +225,7 @@ def finding_on_forgetting(
         more_parts: further verdicts on the claim.
         numbers: further ones.
         unit: of `drifts`.
+        joined: gives the verdict on the whole from those on its parts.
     """
     if not drifts:
         return not_measured("the methods that it compares have not run yet")
@@ -249,7 +260,7 @@ def finding_on_forgetting(
     reasons = dict.fromkeys(_place(study, each) for each in drifts if each.why)
     sentences += [f"Not decided: {'; '.join(reasons)}."] if reasons else []
     return Finding(
-        verdict=together([*more_parts, *every]),
+        verdict=joined([*more_parts, *every]),
         words=" ".join(filter(None, sentences)),
         numbers={
             "cells": len(study.cells()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.initializers import entry_of
-from olora_viz.studies.claims.beside import RISES, finding_on_forgetting, without_chain
+from olora_viz.studies.claims.beside import RISES, every_one, finding_on_forgetting, without_chain
 from olora_viz.studies.claims.claim import OF_LEVEL, Claim, Finding, level_within, on_study
 from olora_viz.studies.forgetting import EQUAL_LEARNING, compared_in_chains
 from olora_viz.studies.method import lane_of
@@ -22,7 +22,7 @@ def judge(verdicts: Verdicts) -> Finding:
     return finding_on_forgetting(
         verdicts, drifts, "That the start makes no difference", lambda each: OF_LEVEL[each.verdict], [EQUAL_LEARNING],
         last=level_within(study, [LEVEL] * len(margins), margins).replace("Level", "No difference").strip(),
-        unit=RISES,
+        unit=RISES, joined=every_one,
     )  # fmt: skip
 
 
