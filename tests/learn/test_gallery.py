@@ -15,6 +15,7 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import FOLDER, GALLERY, RECORDINGS, RecordingSetUp, claims, load_recording, read, recorded
 from olora_viz.learn.gallery.__main__ import record
+from olora_viz.learn.gallery.chain import CHAIN_FILE
 from olora_viz.learn.gallery.recording import MOST_RECORDED, write
 from olora_viz.learn.gallery.start import START_FILE, recorded_start
 from olora_viz.races.config import RaceConfig
@@ -231,7 +232,8 @@ def test_a_name_that_nobody_knows_is_said_with_the_names_there_are():
 
 
 def test_there_is_no_recording_without_a_set_up():
-    assert {path.stem for path in FOLDER.glob("*.json")} == {*RECORDINGS, START_FILE.stem, claims.CLAIMS_FILE.stem}
+    others = START_FILE.stem, CHAIN_FILE.stem, claims.CLAIMS_FILE.stem
+    assert {path.stem for path in FOLDER.glob("*.json")} == {*RECORDINGS, *others}
 
 
 def test_the_recorded_measurement_is_of_the_start_of_the_first_race():

@@ -1,6 +1,7 @@
 """Lessons: numbers are those of the recordings, links race again, formulas are drawn."""
 
 import ast
+import json
 import math
 import re
 from dataclasses import replace
@@ -15,10 +16,12 @@ from support.steps import measuring
 
 from olora_viz.learn import lessons
 from olora_viz.learn.gallery import load_recording
-from olora_viz.learn.lessons import LESSON_NAMES, LESSONS, WRITERS, Lesson, beside
+from olora_viz.learn.gallery.chain import RATES, recorded_chain
+from olora_viz.learn.lessons import LESSON_NAMES, LESSONS, WRITERS, Lesson, again, beside
 from olora_viz.learn.lessons.lesson import RaceNumbers, example_matrix
 from olora_viz.learn.pictures import picture, qr_figure
 from olora_viz.learn.terms import GLOSSARY, INLINE, formula, plain, sentence
+from olora_viz.races.chain import Chain, kept
 from olora_viz.races.script import peft_script
 from olora_viz.views.results import story_before
 from olora_viz.web import learn as learn_view
@@ -53,8 +56,8 @@ def said(node: ast.AST) -> list[str]:
     return [text for child in ast.iter_child_nodes(node) for text in said(child)]
 
 
-def test_there_are_six_to_nine_lessons_each_in_a_file_of_its_own():
-    assert 6 <= len(LESSONS) <= 9
+def test_there_are_six_to_ten_lessons_each_in_a_file_of_its_own():
+    assert 6 <= len(LESSONS) <= 10
     assert list(LESSONS) == list(LESSON_NAMES) == [lesson.name for lesson in LESSONS.values()]
     assert len([f for f in FILES if f.name not in ("lesson.py", "__init__.py")]) == len(LESSONS)
 
@@ -146,6 +149,50 @@ def test_the_numbers_are_those_of_the_recorded_files():
 
     for value in ((1 + math.sqrt(5)) / 2, (math.sqrt(5) - 1) / 2, math.sqrt(2)):
         assert f"{value:.3f}" in words(LESSONS["singular-values"])
+
+
+def test_the_numbers_of_the_chain_are_those_of_its_file_and_what_is_said_of_them_is_so():
+    chain = recorded_chain()
+    of = {(each.lane.init, each.lane.lr): each for each in kept(chain)}
+    low, high = RATES["olora"]
+    lora, careful, fast, full = (of[key] for key in (("lora", high), ("olora", low), ("olora", high), ("full", low)))
+    text = words(LESSONS["again"])
+    for each in of.values():
+        for numbers in (each.learned, each.forgotten, each.at_end):
+            assert f"{np.mean(numbers):.2f}" in text
+    # OLoRA learned more at one rate and forgot more; at the lower rate it learned and forgot about as much as LoRA.
+    assert np.mean(fast.learned) < np.mean(lora.learned)
+    assert f"forgot {np.mean(fast.forgotten) / np.mean(lora.forgotten):.2g} times as much" in text
+    assert np.mean(careful.learned) == pytest.approx(np.mean(lora.learned), abs=0.2)
+    assert np.mean(careful.forgotten) == pytest.approx(np.mean(lora.forgotten), rel=0.2)
+    assert np.mean(full.forgotten) < np.mean(lora.forgotten)
+    assert "That chooses OLoRA at 3e-3" in text
+    assert "that chooses LoRA at 3e-3" in text
+    rows = chain.frame()
+    assert rows[rows["after"] == len(chain.tasks)].groupby("lane")["loss"].mean().idxmin().startswith("full")
+
+
+def test_another_chain_makes_other_sentences():
+    values = recorded_chain().to_json()
+    text = json.dumps(values["links"]).replace('"loss": 0.', '"loss": 2.')
+    other = again.of_chain(Chain.from_json({**values, "links": json.loads(text)}))
+    changed = [a != b for a, b in zip(other.paragraphs, LESSONS["again"].paragraphs, strict=True)]
+    assert changed == [False, False, True, True]
+
+
+def test_the_table_of_a_chain_has_every_loss_in_its_place():
+    chain, figure = recorded_chain(), picture(LESSONS["again"])
+    (cells,) = figure["data"]
+    z, rows = cells["z"], chain.frame()
+    base = rows[rows["after"] == 0]["loss"].tolist()
+    assert [z[0][:3], z[0][4:]] == [base, base]
+    lora = rows[rows["lane"].str.startswith("lora")].groupby(["after", "task"], sort=False)["loss"].mean()
+    assert [loss for row in z[1:4] for loss in row[:3]] == pytest.approx(lora.tolist())
+    assert {None} == {row[3] for row in z} | {*z[4]} | {*z[5]}
+    shown = {(each["x"], each["y"]): each["text"] for each in figure["layout"]["annotations"]}
+    assert shown[2, 3] == f"{z[3][2]:.2f}"
+    assert shown[1, -1.6] == "LoRA 3e-3"
+    assert len(z) == len(cells["y"]) == len(cells["text"])
 
 
 @EVERY
