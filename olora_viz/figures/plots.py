@@ -504,6 +504,6 @@ def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
             drawn += OF_STUDY[name](known)
         else:
             draw = OF_CELL.get(name) or partial(measured_rates_figure, key=name)
-            of_cells = [each for each in cells if name != "kept" or len(each.links) > 1]
+            of_cells = [each for each in cells if name != "kept" or len(what) == 1 or len(each.links) > 1]
             drawn += [draw(known, each) for each in ([cell] if cell else of_cells)]
     return drawn

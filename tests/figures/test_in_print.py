@@ -16,8 +16,8 @@ from olora_viz.studies.method import method_name
 from olora_viz.studies.verdicts import Verdicts
 
 both = pytest.mark.parametrize("style", WIDTHS)
-NEED_MORE = {"forgotten", "interaction"}
-"""A text to keep, and methods with two values of a setting."""
+NEED_MORE = {"forgotten", "kept", "interaction"}
+"""A text to keep, a chain, and methods with two values of a setting."""
 OF_STUDY = [name for name in PICTURES if name not in NEED_MORE]
 
 
