@@ -10,6 +10,7 @@ from support.planted_claims import (
     NARROW,
     OF_FULL,
     OF_MINOR,
+    OF_REPLAY,
     OF_TWO,
     STUDY_OF_FULL,
     WIDE,
@@ -38,6 +39,7 @@ from olora_viz.studies.claims import (
     landscape,
     larger_batches,
     learns_less,
+    little_replay,
     minor_starts,
     rate_against_full,
     rate_by_length,
@@ -125,6 +127,10 @@ LEVEL = {
     "intrinsic-dimension": (lambda: judged((0.1, 0.1, 0.1)), r"Level means within [\d.]+% of LoRA's loss reduction\."),
     "minor-starts": (lambda: minor_starts.judge(planted_forgetting(OF_MINOR, {})), OF_DRIFT),
     "learns-less": (lambda: learns_less.judge(planted_forgetting(OF_FULL, {})), rf"{LOSSES}.* {OF_DRIFT}"),
+    "little-replay": (
+        lambda: little_replay.judge(planted_forgetting(OF_REPLAY, {})),
+        r"Most means that the whole interval lies above 0\.5\.",
+    ),
     **{
         name: (lambda judge=judge, base=base: judge(planted_choices(base, {})), LOSSES)
         for name, (judge, base) in JUDGES.items()
