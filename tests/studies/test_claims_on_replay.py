@@ -45,7 +45,7 @@ def test_most_is_removed_if_the_whole_interval_of_the_share_lies_above_a_half(
             for way in ("at_one_rate", "at_best_rates"):
                 assert mean(finding, f"removed_{method}_{what}_{way}") == pytest.approx(1 - part, abs=0.05)
     assert len(finding.bars) == 8
-    assert finding.bars[0].label == "LoRA replay 0.01, rise of the loss, one rate"
+    assert finding.bars[0].label == "LoRA replay 0.01, rise of the loss at one rate"
 
 
 def test_the_rise_of_the_loss_and_the_drift_are_judged_apart() -> None:

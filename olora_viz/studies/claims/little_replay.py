@@ -74,7 +74,7 @@ def judge(verdicts: Verdicts) -> Finding:
     for key in dict.fromkeys(part[:3] for part in parts):
         if known := [part.shares for part in parts if part[:3] == key and part.shares.size]:
             shares[key] = over_cells(known), over_of(known)
-    names = {key: f"{method_name(key[0])}, {key[1]}, {key[2].removeprefix('at ')}" for key in shares}
+    names = {key: f"{method_name(key[0])}, {key[1]} {key[2]}" for key in shares}
     said = [f"{names[key]}: {its.mean:.2f} ({ends(its, over, '.2f')})" for key, (its, over) in shares.items()]
     judged = [
         f"of the {what} {counted([part.verdict for part in parts if part.what == what], 'comparison')}"
