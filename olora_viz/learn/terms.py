@@ -87,8 +87,8 @@ GLOSSARY = (
     Term("intrinsic dimension", "The least number of random directions along which a lane learns a task nearly as "
          "well as along every entry of $A$ and $B$. With the key dim a lane trains along so many.",
          "Li et al. 2018, arXiv 1804.08838"),
-    Term("keep KL", "A key of a lane: the weight in its loss of the Kullback-Leibler divergence between the base model's "
-         "predictions and its own, on the passages that it replays. It holds them there."),
+    Term("keep KL", "A key of a lane: the weight in its loss of the Kullback-Leibler divergence between the base "
+         "model's predictions and its own, on the passages that it replays. It holds them there."),
     Term("lane", "One contender of a race: an initialization with its rank, alpha, learning rate and seed."),
     Term("LoRA", r"Plain low-rank adaptation: $A$ random, $B$ zero.",
          INITIALIZERS["lora"].source),
@@ -120,8 +120,8 @@ GLOSSARY = (
 
 MARKED = (
     "alpha", "diverged", "drift", "effective rank", "energy", "fair rate", "gradient norm", "held-out loss",
-    "Hessian eigenvalue", "intrinsic dimension", "keep KL", "nat", "principal angle", "rank", "replay", "scaling", "seed",
-    "singular value", "target modules", "text to keep",
+    "Hessian eigenvalue", "intrinsic dimension", "keep KL", "nat", "principal angle", "rank", "replay", "scaling",
+    "seed", "singular value", "target modules", "text to keep",
 )  # fmt: skip
 """The terms that `with_terms` looks for: those whose meaning a reader cannot guess."""
 

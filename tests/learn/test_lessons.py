@@ -285,7 +285,7 @@ def test_the_glossary_is_in_order_and_every_formula_is_drawn():
     assert html.count("<dt>") == html.count("<dd>") == len(GLOSSARY)
     assert "$" not in html
     assert "\\" not in html
-    for word in (
+    known = {
         "rank",
         "alpha",
         "adapter",
@@ -297,5 +297,5 @@ def test_the_glossary_is_in_order_and_every_formula_is_drawn():
         "replay",
         "keep kl",
         "chain",
-    ):
-        assert word in order
+    }
+    assert known <= {*order}
