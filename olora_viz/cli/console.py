@@ -365,6 +365,7 @@ def compared(options: argparse.Namespace, **fixed: Any) -> RaceConfig:
     from olora_viz.races.config import RaceConfig
     from olora_viz.tasks.keep import AUTO, NONE
 
-    settings = {"lanes": tuple(map(Lane, COMPARED_STARTS))} | given(options)
+    settings = given(options)
+    settings.setdefault("lanes", tuple(map(Lane, COMPARED_STARTS)))
     settings.setdefault("keep", AUTO if any(lane.replays for lane in settings["lanes"]) else NONE)
     return RaceConfig(**settings | fixed)

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = 343
 CEILING = {
-    "background": 1475, "checks": 480, "cli": 1279, "figures": 3245, "initializers": 875, "lanes": 3462, "learn": 1859,
+    "background": 1475, "checks": 480, "cli": 1280, "figures": 3245, "initializers": 875, "lanes": 3462, "learn": 1859,
     "machine": 1661, "measures": 1875, "models": 964, "notebook": 1325, "races": 3817, "studies": 7881, "tasks": 2040,
     "views": 2579, "web": 6835,
 }  # fmt: skip
