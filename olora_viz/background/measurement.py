@@ -69,8 +69,9 @@ class Slicing(BackgroundWork):
 
 def start_config(config: RaceConfig) -> RaceConfig:
     """Return the set-up of a measurement: a lane for each start of a race."""
-    # Neither the held-out examples nor the text to keep say anything about the start.
-    return replace(config.of_starts(), eval_size=1, keep=NONE)
+    # Neither the held-out examples nor the text to keep, replayed or not, say anything about the start.
+    lanes = tuple(lane.replace(replay=0.0, replay_from="text", keep_kl=0.0) for lane in config.of_starts().lanes)
+    return replace(config, lanes=lanes, eval_size=1, keep=NONE, forget=None)
 
 
 def rates_in_use(config: RaceConfig) -> tuple[tuple[float, ...], ...]:

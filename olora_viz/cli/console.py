@@ -357,11 +357,15 @@ def say_unused_templates(models: Iterable[str]) -> None:
 
 
 def compared(options: argparse.Namespace, **fixed: Any) -> RaceConfig:
-    """Return the race of a measuring verb, with the lanes of `COMPARED_STARTS` by default."""
+    """Return the race of a measuring verb, with the lanes of `COMPARED_STARTS` by default.
+
+    It has a text to keep only if lanes replay it.
+    """
     from olora_viz.lanes.lane import Lane
     from olora_viz.races.config import RaceConfig
-    from olora_viz.tasks.keep import NONE
+    from olora_viz.tasks.keep import AUTO, NONE
 
-    settings = given(options) | {"keep": NONE} | fixed
+    settings = given(options)
     settings.setdefault("lanes", tuple(map(Lane, COMPARED_STARTS)))
-    return RaceConfig(**settings)
+    settings.setdefault("keep", AUTO if any(lane.replays for lane in settings["lanes"]) else NONE)
+    return RaceConfig(**settings | fixed)

@@ -14,6 +14,7 @@ from olora_viz.cli.console import (
     add_compared_lanes,
     add_shared,
     compared,
+    given,
     print_json,
     print_table,
     progress_bar,
@@ -45,7 +46,7 @@ def add_verbs(verb: Verb) -> None:
     parser = verb("gradients", run_gradients, "norms of gradients, parameters and updates by layer")
     add_shared(parser, "--model", "--task")
     add_compared_lanes(parser)
-    add_shared(parser, "--steps", *of_races, steps=1)
+    add_shared(parser, "--steps", "--keep", *of_races, steps=1)
 
     parser = verb("curvature", run_curvature, "curvature of the loss at initialization")
     add_shared(parser, "--model", "--task")
@@ -121,6 +122,9 @@ def run_gradients(options: argparse.Namespace) -> int:
     from olora_viz.races.step import STOPPED
 
     config = compared(options, eval_every=0, eval_size=1, gradients_every=1)
+    replaying = any(lane.replays for lane in config.lanes)
+    if options.keep and not replaying:
+        raise ValueError("--keep is what lanes with replay or keep_kl replay, and none has it: leave it out")
     with progress_bar() as progress:
         running = race(config, progress=progress)
     say(running.adapted)
@@ -133,7 +137,7 @@ def run_gradients(options: argparse.Namespace) -> int:
                 for row in rows(step, config.labels):
                     print_json(row)
     if steps and not options.json:
-        _print_gradients(steps[-1], config.labels)
+        _print_gradients(steps[-1], config.labels, " of the task and of what is replayed" * replaying)
     if steps and options.png:
         _draw(options.png, config, steps)
     return INTERRUPTED if running.status == STOPPED else 0
@@ -156,14 +160,14 @@ def rows(step: Step, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
             yield place | factors | {"input": finite_or_none(gradients.input[k, i])}
 
 
-def _print_gradients(step: Step, labels: Sequence[str]) -> None:
+def _print_gradients(step: Step, labels: Sequence[str], of: str) -> None:
     symbols = {"gradient": "∂L/∂{}", "parameter": "{}", "update": "Δ{}", "ratio": "Δ{0}/{0}"}
     table = [["lane", "layer", *(symbol.format(f) for symbol in symbols.values() for f in "AB"), "∂L/∂X"]]
     for row in rows(step, labels):
         values = [row[name][factor] for name in symbols for factor in "AB"]
         table.append([row["lane"], row["layer"], *map(number, (*values, row["input"]))])
     print_table(table)
-    print(f"Euclidean norms in step {step.step}: gradients before clipping, A and B before the update")
+    print(f"Euclidean norms in step {step.step}: gradients{of} before clipping, A and B before the update")
 
 
 def _draw(path: Path, config: RaceConfig, steps: Sequence[Step]) -> None:
@@ -190,6 +194,10 @@ def run_curvature(options: argparse.Namespace) -> int:
     from olora_viz.races.race import race
     from olora_viz.studies.story import compared_conditions
 
+    for lane in given(options).get("lanes", ()):
+        if lane.replays:
+            words = lane.replay_words
+            raise ValueError(f"the curvature is that of the task's loss, of which {words} is no part: leave it out")
     config = compared(options, eval_size=1)
     for name, count in (("iterations", options.iterations), ("batches", options.kernel_batches)):
         if count is not None:

@@ -64,6 +64,8 @@ GLOSSARY = (
     Term("certainty", "How sure a verdict is. Clear: from three seeds or more, and beyond 95% intervals that allow "
          "for the number of comparisons. Level: any difference is too small to matter. Open: it may be chance. One "
          "run: a single seed, which cannot tell."),
+    Term("chain", "Races on several tasks, one after the other: after each, every lane's product is merged into the "
+         "weights that its next race begins with."),
     Term("claim", "A statement of a paper, together with the measurement that decides it."),
     Term("diverged", "A lane whose loss or gradient is no longer finite, or whose gradient is exactly zero for two "
          "steps while its loss is above the base model's. It stops; the other lanes continue."),
@@ -85,6 +87,8 @@ GLOSSARY = (
     Term("intrinsic dimension", "The least number of random directions along which a lane learns a task nearly as "
          "well as along every entry of $A$ and $B$. With the key dim a lane trains along so many.",
          "Li et al. 2018, arXiv 1804.08838"),
+    Term("keep KL", "A key of a lane: the weight in its loss of the Kullback-Leibler divergence between the base "
+         "model's predictions and its own, on the passages that it replays. It holds them there."),
     Term("lane", "One contender of a race: an initialization with its rank, alpha, learning rate and seed."),
     Term("LoRA", r"Plain low-rank adaptation: $A$ random, $B$ zero.",
          INITIALIZERS["lora"].source),
@@ -100,6 +104,8 @@ GLOSSARY = (
     Term("rank", "The number $r$ of columns of $B$ and rows of $A$: how thin the adapter is."),
     Term("recorded race", "A race that was computed earlier and ships with the program. It can be "
          "viewed without loading a model."),
+    Term("replay", "A key of a lane: the share of its loss that is on passages of the text to keep, or on samples "
+         "that the base model draws in their place. None of them is among those that are measured."),
     Term("scaling", r"The factor $s$ in front of the adapter's product, $\alpha / r$, or with "
          r"rsLoRA $\alpha / \sqrt{r}$.", "Kalajdzievski 2023, arXiv 2312.03732"),
     Term("seed", "The seed of all random numbers of a lane or a race. The same seed repeats the "
@@ -114,8 +120,8 @@ GLOSSARY = (
 
 MARKED = (
     "alpha", "diverged", "drift", "effective rank", "energy", "fair rate", "gradient norm", "held-out loss",
-    "Hessian eigenvalue", "intrinsic dimension", "nat", "principal angle", "rank", "scaling", "seed", "singular value",
-    "target modules", "text to keep",
+    "Hessian eigenvalue", "intrinsic dimension", "keep KL", "nat", "principal angle", "rank", "replay", "scaling",
+    "seed", "singular value", "target modules", "text to keep",
 )  # fmt: skip
 """The terms that `with_terms` looks for: those whose meaning a reader cannot guess."""
 

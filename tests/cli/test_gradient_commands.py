@@ -56,6 +56,44 @@ def test_the_numbers_are_those_of_the_race(capsys):
         assert one["parameter"]["A"] == pytest.approx(float(start.A.norm()), rel=1e-5)
 
 
+REPLAYING = "lora:replay=0.5", "lora:keep_kl=20,replay_from=base", "lora"
+
+
+def test_the_gradient_of_a_lane_that_replays_is_that_of_all_that_it_trains_on(capsys):
+    specs = [word for spec in REPLAYING for word in ("--lane", spec)]
+    found = lines(capsys, *specs, "--steps", "2")
+    lanes = Lane("lora", replay=0.5), Lane("lora", keep_kl=20, replay_from="base"), Lane("lora")
+    running = race(small(lanes, task=RaceConfig.task, batch_size=2, keep="auto"))
+    norms = []
+    for step in running:
+        if step.step in (1, 2):
+            norms.append(step.grad_norm)
+    by_lane = np.reshape([sum(one["gradient"][f] ** 2 for f in "AB") for one in found], (2, 3, -1)).sum(-1)
+    np.testing.assert_allclose(np.sqrt(by_lane), norms, rtol=1e-5)
+    assert abs(norms[0][0] / norms[0][2] - 1) > 0.1, "half of the loss is that of the text"
+    assert norms[0][1] == norms[0][2], "at the start a lane predicts what the base does"
+    assert abs(norms[1][1] / norms[1][2] - 1) > 1e-4
+    assert main(["gradients", *SMALL, *specs]) == 0
+    assert "gradients of the task and of what is replayed before clipping" in capsys.readouterr().out
+
+
+def test_what_is_replayed_can_be_another_text_and_is_none_where_no_lane_replays(capsys):
+    ours, another = (lines(capsys, "--lane", REPLAYING[0], *keep) for keep in ((), ("--keep", "number-words")))
+    assert ours[5]["gradient"] != another[5]["gradient"]
+    assert main(["gradients", *SMALL, "--lane", "lora", "--keep", "number-words"]) == 2
+    assert "none has it: leave it out" in capsys.readouterr().err
+    assert main(["gradients", *SMALL, "--lane", REPLAYING[0], "--keep", "none"]) == 2
+    assert "replay=0.5 needs a text to keep" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spec", REPLAYING[:2])
+def test_the_curvature_is_that_of_the_task_and_a_lane_that_replays_is_refused(spec, capsys):
+    assert main(["curvature", *SMALL, "--lane", "lora", "--lane", spec]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.search(r"that of the task's loss, of which (replay=0.5|replay_from=base, keep_kl=20) is no part", err)
+
+
 def test_a_table_and_a_picture_of_the_default_lanes(capsys, tmp_path):
     picture = tmp_path / "gradients.png"
     assert main(["gradients", *SMALL, "--steps", "2", "--png", str(picture)]) == 0

@@ -17,6 +17,7 @@ from support.planted_claims import (
     JUDGES,
     MLP,
     ROWS,
+    SAMPLES,
     WILD,
     comparing,
     planted_choices,
@@ -60,6 +61,11 @@ from olora_viz.studies.verdicts import verdicts_of
         ("start-matters-least", {}, MIXED),
         ("start-matters-least", {"olora": WILD, ATTENTION: 0.9}, "undecided"),
         ("start-matters-least", {"lora:r=2": WILD}, "undecided"),
+        ("own-samples", {}, "holds"),
+        ("own-samples", {SAMPLES.compare[1]: -0.3}, "holds"),
+        ("own-samples", {SAMPLES.compare[1]: 0.3, SAMPLES.compare[2]: 0.3}, "fails"),
+        ("own-samples", {SAMPLES.compare[2]: 0.3}, "mixed"),
+        ("own-samples", {SAMPLES.compare[2]: WILD}, "undecided"),
     ],
 )  # fmt: skip
 def test_a_claim_follows_the_losses(name: str, shifts: dict[str, float], verdict: str) -> None:
@@ -152,6 +158,7 @@ def test_the_parameters_of_a_study_are_those_that_its_races_train() -> None:
         ("few-rows", ROWS.changed(tune={"batch_size": (4, 8)}), "the study tunes batch size"),
         ("start-matters-least", comparing("olora", "pissa"), "another start and another choice"),
         ("start-matters-least", comparing("lora:alpha=2r", "lora:r=2"), "another start and another choice"),
+        ("own-samples", replace(SAMPLES, compare=("lora", "lora:replay=0.05")), "the same with the base's samples"),
     ],
 )
 def test_a_study_that_lacks_something_says_what(name: str, base: Study, sentence: str) -> None:

@@ -10,6 +10,7 @@ from support.planted_claims import (
     NARROW,
     OF_FULL,
     OF_MINOR,
+    OF_REPLAY,
     OF_TWO,
     STUDY_OF_FULL,
     WIDE,
@@ -42,6 +43,7 @@ from olora_viz.studies.claims import (
     landscape,
     larger_batches,
     learns_less,
+    little_replay,
     minor_starts,
     rate_against_full,
     rate_by_length,
@@ -132,6 +134,10 @@ LEVEL = {
     "chain-against-full": (lambda: chain_against_full.judge(planted_chain({})), LOSSES),
     "chain-orthonormal": (lambda: chain_orthonormal.judge(planted_chain({})), LOSSES),
     "chain-level": (lambda: chain_level.judge(planted_chain({})), LOSSES.replace("Level", "No difference")),
+    "little-replay": (
+        lambda: little_replay.judge(planted_forgetting(OF_REPLAY, {})),
+        r"Most means that the whole interval lies above 0\.5\.",
+    ),
     **{
         name: (lambda judge=judge, base=base: judge(planted_choices(base, {})), LOSSES)
         for name, (judge, base) in JUDGES.items()

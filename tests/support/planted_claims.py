@@ -13,6 +13,7 @@ from olora_viz.studies.claims import (
     few_rows,
     level_at_best,
     one_adapter,
+    own_samples,
     start_matters_least,
     tuned_batch,
 )
@@ -85,6 +86,10 @@ ADAPTERS = comparing(*DOWN)
 
 ROWS = comparing("olora").changed(across={"rows": (50, 500)})
 
+SAMPLES = STUDY.changed(
+    {"keep": "auto"}, compare=("lora", "lora:replay=0.05,replay_from=base", "lora:replay=0.2,replay_from=base")
+)
+
 CHOICES = comparing("olora", "pissa", "lora:alpha=2r", "lora:r=2", ATTENTION)
 
 Judge = Callable[[Verdicts], Finding]
@@ -102,6 +107,7 @@ JUDGES: dict[str, tuple[Judge, Study]] = {
     "one-adapter": (one_adapter.judge, ADAPTERS),
     "few-rows": (few_rows.judge, ROWS),
     "start-matters-least": (start_matters_least.judge, CHOICES),
+    "own-samples": (own_samples.judge, SAMPLES),
 }
 
 BEST_OF_FORGETTING = 2e-3
@@ -113,6 +119,10 @@ OF_TWO = Study().changed(race={"keep": "auto"}, tune={"lr": RATES_OF_FORGETTING}
 OF_MINOR = replace(OF_TWO, compare=("lora", "olora", "milora", "mica"))
 
 OF_FULL = replace(OF_TWO, compare=("lora", "full"))
+
+LITTLE_REPLAY = "lora:replay=0.01", "lora:replay=0.05"
+
+OF_REPLAY = replace(OF_TWO, compare=("lora", *LITTLE_REPLAY))
 
 
 def forgetting(base: Study, loss: Loss, drift: Callable[[Trial], float]) -> Verdicts:

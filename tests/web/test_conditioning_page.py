@@ -11,11 +11,13 @@ from support.measuring import LAYER, asked, words
 from support.queued import wait
 from support.waiting import wait_until
 
-from olora_viz.background.measurement import BackgroundMeasurement
+from olora_viz.background.measurement import BackgroundMeasurement, start_config
 from olora_viz.initializers import label_of
+from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery.start import recorded_start
 from olora_viz.machine.wording import compact
 from olora_viz.measures.conditioning import KERNEL_BATCHES, Conditioning
+from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.views.conditioning import numbers, rates, story_of
 from olora_viz.web import conditioning as fair_rates
@@ -50,6 +52,13 @@ def test_each_start_is_measured_once_whatever_the_rates_of_its_lanes(measured) -
     said = words(view(job, 0, last=True).status)
     assert re.findall(r"\d+", said)[:2] == ["3", "4"]
     assert "CPU" in said
+
+
+def test_what_a_race_replays_or_may_forget_is_no_part_of_its_start() -> None:
+    plain = RaceConfig(lanes=(Lane("lora"), Lane("olora")))
+    lanes = Lane("lora", replay=0.05, replay_from="base"), Lane("olora", keep_kl=1.0)
+    assert start_config(plain.replace(lanes=lanes)) == start_config(plain)
+    assert start_config(plain.replace(keep_best=True, forget=0.3)) == start_config(plain.replace(keep_best=True))
 
 
 def test_what_is_measured_is_the_start_of_the_very_race(measured) -> None:

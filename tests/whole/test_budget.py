@@ -4,10 +4,10 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = 341
+FILES = 343
 CEILING = {
-    "background": 1475, "checks": 480, "cli": 1272, "figures": 3245, "initializers": 875, "lanes": 3462, "learn": 1853,
-    "machine": 1661, "measures": 1875, "models": 964, "notebook": 1325, "races": 3821, "studies": 7745, "tasks": 2092,
+    "background": 1475, "checks": 480, "cli": 1280, "figures": 3245, "initializers": 875, "lanes": 3462, "learn": 1859,
+    "machine": 1661, "measures": 1875, "models": 964, "notebook": 1325, "races": 3821, "studies": 7881, "tasks": 2092,
     "views": 2583, "web": 6835,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""

@@ -32,7 +32,7 @@ from olora_viz.studies.claims.claim import (
 from olora_viz.studies.claims.evidence import REFERENCE
 from olora_viz.studies.difference import Difference
 from olora_viz.studies.forgetting import EQUAL_LEARNING, WAYS, Compared
-from olora_viz.studies.method import lane_of, method_name
+from olora_viz.studies.method import lane_of, method_name, own_rate
 from olora_viz.studies.rows import FORGOTTEN, FORGOTTEN_ACCURACY
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, UNDECIDED, Interval
 from olora_viz.studies.study import Study
@@ -48,6 +48,23 @@ def choice_of(study: Study, method: str) -> str | None:
     """
     key = differing(study, study.cells()[0], method)
     return None if key in (RECIPE, SEVERAL) else key
+
+
+def replaying(study: Study, source: str) -> list[str]:
+    """Return the methods that only replay beside what the reference does, the text to keep or the base's samples.
+
+    >>> methods = ("lora", "lora:replay=0.05", "lora:replay=0.05,replay_from=base", "olora:replay=0.05")
+    >>> study = Study().changed({"keep": "auto"}, compare=methods)
+    >>> replaying(study, "text"), replaying(study, "base")
+    (['lora:replay=0.05'], ['lora:replay=0.05,replay_from=base'])
+    """
+    plain = lane_of(study.reference)
+    return [
+        method for method in study.compare
+        if (lane := lane_of(method)).replay and lane.replay_from == source and not plain.replays
+        and lane.replace(replay=plain.replay, replay_from=plain.replay_from) == plain
+        and own_rate(method) == own_rate(study.reference)
+    ]  # fmt: skip
 
 
 def differs(words: Sequence[str]) -> str:
