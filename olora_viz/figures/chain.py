@@ -9,7 +9,7 @@ import numpy as np
 
 from olora_viz.figures.layout import Figure, axis, curve_ends, layout, line, log_axis, log_range
 from olora_viz.figures.race import seed_band
-from olora_viz.figures.studies import note
+from olora_viz.figures.studies import note, room_for
 from olora_viz.figures.theme import lane_styles
 from olora_viz.machine.tables import number_or_nan
 from olora_viz.machine.wording import counted, nats
@@ -111,6 +111,7 @@ def matrix_figure(chain: Chain) -> Figure:
         revision="chain",
         closest=True,
         labels=notes,
+        margin={"l": room_for(named.values()), "r": 8},
     )
     cells = {
         "type": "heatmap", "name": "loss", "z": z, "x": list(range(columns)), "y": list(range(rows)), "text": hover,
