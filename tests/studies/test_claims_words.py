@@ -133,7 +133,7 @@ LEVEL = {
     "learns-less": (lambda: learns_less.judge(planted_forgetting(OF_FULL, {})), rf"{LOSSES}.* {OF_DRIFT}"),
     "chain-against-full": (lambda: chain_against_full.judge(planted_chain({})), LOSSES),
     "chain-orthonormal": (lambda: chain_orthonormal.judge(planted_chain({})), LOSSES),
-    "chain-level": (lambda: chain_level.judge(planted_chain({})), LOSSES.replace("Level", "No difference")),
+    "chain-level": (lambda: chain_level.judge(planted_chain({})), LOSSES),
     "little-replay": (
         lambda: little_replay.judge(planted_forgetting(OF_REPLAY, {})),
         r"Most means that the whole interval lies above 0\.5\.",

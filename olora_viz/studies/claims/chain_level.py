@@ -21,7 +21,7 @@ def judge(verdicts: Verdicts) -> Finding:
     margins = [each.margin for each in drifts]
     return finding_on_forgetting(
         verdicts, drifts, "That the start makes no difference", lambda each: OF_LEVEL[each.verdict], [EQUAL_LEARNING],
-        last=level_within(study, [LEVEL] * len(margins), margins).replace("Level", "No difference").strip(),
+        last=level_within(study, [LEVEL] * len(margins), margins).strip(),
         unit=RISES, joined=every_one,
     )  # fmt: skip
 
