@@ -172,12 +172,8 @@ def write_rows_of_chain(races: Chain) -> None:
                 of_lanes = getattr(lanes, f"example_{name}")
                 row[f"{part}_{name}_by_example"] = np.full(of_lanes.shape[1], np.nan) if k is None else of_lanes[k]
         rows.append(row | {key: None if k is None else finite_or_none(each[k]) for key, each in measures.items()})
-    own = [
-        *map(column_of_link, range(1, len(races.tasks) + 1)),
-        FORGOTTEN,
-        FORGOTTEN_ACCURACY,
-        *{*measures} - {*COLUMNS},
-    ]
+    of_links = [column_of_link(number) for number in range(1, len(races.tasks) + 1)]
+    own = [*of_links, FORGOTTEN, FORGOTTEN_ACCURACY, *(key for key in measures if key not in COLUMNS)]
     write_part(folder, rows, own)
     for link in links:
         without_weights(link)
