@@ -61,13 +61,14 @@ def run_chain(options: argparse.Namespace, shown: Shown, follow: Callable[..., N
 def _begin(options: argparse.Namespace, shown: Shown) -> Chain:
     """Return the chain of the options, or that of the folder to resume."""
     from olora_viz.races.chain import chain, resume_chain
+    from olora_viz.tasks.task import links_of
 
     if options.resume is not None:
         options.chain = None
         if given(options) or options.file is not None or options.folder is not None:
             raise ValueError("--resume takes the set-up of a chain from its folder: pass no other options")
         return resume_chain(options.resume, progress=shown)
-    tasks = (options.task or "").split(",")
+    tasks = [link for task in (options.task or "").split(",") for link in links_of(task)]
     options.task = tasks[0] or None
     with progress_bar() as shown.by:
         return chain(config_of(options), tasks if options.task else [], folder=options.folder, progress=shown)
