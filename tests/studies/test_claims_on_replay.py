@@ -103,7 +103,9 @@ def test_what_diverged_or_has_its_best_rate_at_the_edge_tells_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "some", [lambda its: its.seed < 2, lambda its: its.method == "lora", lambda its: its.method != ONE], ids=str
+    "some",
+    [lambda its: its.seed < 2, lambda its: its.method == "lora", lambda its: its.method != ONE],
+    ids=("two seeds", "the reference", "all but one"),
 )
 def test_a_study_of_which_a_part_has_run_decides_nothing(some) -> None:
     whole = planted_forgetting(OF_REPLAY, dict.fromkeys(LITTLE_REPLAY, 0.1))
