@@ -221,7 +221,7 @@ def test_a_panel_races_a_network_and_rows_of_ones_own_again_and_again() -> None:
     model, tokenizer = load_model("glassllm")
     rows = [{"prompt": f"{a} and one make", "answer": str(a + 1)} for a in range(2, 60)]
     for wrong, rule in (
-        ({"model": model}, "has a model but no tokenizer"), ({"task": rows[:1]}, "too few rows"),
+        ({"model": model}, "has a model but no tokenizer"), ({"task": rows[:1]}, "too few examples"),
         ({"task": [3]}, "row 1 is not a mapping"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=rule):
