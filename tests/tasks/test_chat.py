@@ -30,7 +30,8 @@ from olora_viz.studies.study import Study
 from olora_viz.tasks import Example, Task, encode
 from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import pieces_of
-from olora_viz.tasks.files import answers_in, example_of, sha256_of
+from olora_viz.tasks.files import sha256_of
+from olora_viz.tasks.rows import answers_in, example_of
 from olora_viz.views.runs import preview
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Co"]), max_size=12)

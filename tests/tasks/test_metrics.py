@@ -9,8 +9,9 @@ from support.races import small
 
 import olora_viz as ov
 from olora_viz.__main__ import main
-from olora_viz.tasks.files import example_of, own_task, sha256_of
+from olora_viz.tasks.files import own_task, sha256_of
 from olora_viz.tasks.metrics import METRICS, chrf, f1, mean_score, metric_of, number
+from olora_viz.tasks.rows import example_of
 
 ROWS = [{"prompt": f"{a} plus {b} is", "answer": str(a + b)} for a in range(12) for b in range(a)]
 

@@ -14,8 +14,10 @@ from support.task_files import PAIR, load, write
 
 import olora_viz as ov
 from olora_viz.tasks import Example, files, load_task
+from olora_viz.tasks import rows as of_rows
 from olora_viz.tasks.built_in import SPEAKERS, alpaca_messages, alpaca_prompt, chat_prompt, question_prompt
-from olora_viz.tasks.files import answers_in, example_of, own_task, read_examples
+from olora_viz.tasks.files import own_task, read_examples
+from olora_viz.tasks.rows import answers_in, example_of
 from olora_viz.tasks.task import conversations
 
 
@@ -58,24 +60,24 @@ def test_every_format_gives_the_same_examples(rows, tmp_path_factory):
 
 
 ROWS = {
-    files.PAIR: {"prompt": "{} and one make", "answer": "{}"},
-    files.COMPLETION: {"prompt": "{} and one make", "completion": "{}"},
-    files.QUESTION: {"question": "{} and one?", "answer": "{}"},
-    files.ALPACA: {"instruction": "Add one to {}.", "output": "{}"},
-    files.CHAT: {"messages": [{"role": "user", "content": "{}?"}, {"role": "assistant", "content": "{}"}]},
-    files.SHAREGPT: {"conversations": [{"from": "human", "value": "{}?"}, {"from": "gpt", "value": "{}"}]},
-    files.PLAIN_TEXT: {"text": "The fox has {} tails."},
+    of_rows.PAIR: {"prompt": "{} and one make", "answer": "{}"},
+    of_rows.COMPLETION: {"prompt": "{} and one make", "completion": "{}"},
+    of_rows.QUESTION: {"question": "{} and one?", "answer": "{}"},
+    of_rows.ALPACA: {"instruction": "Add one to {}.", "output": "{}"},
+    of_rows.CHAT: {"messages": [{"role": "user", "content": "{}?"}, {"role": "assistant", "content": "{}"}]},
+    of_rows.SHAREGPT: {"conversations": [{"from": "human", "value": "{}?"}, {"from": "gpt", "value": "{}"}]},
+    of_rows.PLAIN_TEXT: {"text": "The fox has {} tails."},
 }
 """A row of each kind, with a place for a number."""
 
 
 @pytest.mark.parametrize("ending", files.TASK_ENDINGS)
-@pytest.mark.parametrize("kind", files.ROW_KINDS, ids=lambda kind: " ".join(kind.needed))
+@pytest.mark.parametrize("kind", of_rows.ROW_KINDS, ids=lambda kind: " ".join(kind.needed))
 def test_every_kind_of_row_is_read_from_every_format_and_from_python(tmp_path, kind, ending):
     texts = [json.dumps(ROWS[kind]).replace("{}", str(n)) for n in range(40)]
     rows = [json.loads(text) for text in texts]
     path = tmp_path / f"mine{ending}"
-    if ending == ".csv" and kind in (files.CHAT, files.SHAREGPT):
+    if ending == ".csv" and kind in (of_rows.CHAT, of_rows.SHAREGPT):
         with pytest.raises(ValueError, match=f"a CSV cannot hold '{kind.needed[0]}'"):
             load_task(as_csv(path, rows))
         return
@@ -87,8 +89,8 @@ def test_every_kind_of_row_is_read_from_every_format_and_from_python(tmp_path, k
     read = sorted((example.prompt, example.answer.strip()) for example in task.examples)
     assert len(read) == 40
     assert read == sorted((example.prompt, example.answer.strip()) for example in own_task(rows).examples)
-    assert task.plain_text == own_task(rows).plain_text == (kind is files.PLAIN_TEXT)
-    if kind is files.PLAIN_TEXT:
+    assert task.plain_text == own_task(rows).plain_text == (kind is of_rows.PLAIN_TEXT)
+    if kind is of_rows.PLAIN_TEXT:
         assert read == sorted(("", row["text"]) for row in rows)
     else:
         assert sorted(answer for _, answer in read) == sorted(map(str, range(40)))
@@ -100,7 +102,7 @@ def test_the_documentation_the_page_and_the_sentence_on_other_fields_name_every_
     with pytest.raises(ValueError, match="a row needs") as caught:
         example_of({"source": "a", "target": "b"}, "line 1")
     shown = [set(re.findall(r"[a-z]+", form.example)) for form in files.FILE_FORMATS]
-    for kind in files.ROW_KINDS:
+    for kind in of_rows.ROW_KINDS:
         assert " and ".join(kind.needed) in str(caught.value)
         assert any(all(f"`{name}`" in line for name in kind.needed) for line in guide.splitlines() if line[:1] == "|")
         assert any(shown_fields >= {*kind.needed} for shown_fields in shown)
