@@ -346,7 +346,7 @@ class BackgroundRace(BackgroundWork):
     def restore(self) -> None:
         """Take over steps that are on disk and were not reported: the process that made them was lost in between."""
         self._takes_prompts = False
-        if (self.run_folder / "config.json").exists():
+        if runs.has_begun(self.run_folder):
             self.steps += runs.read_steps(self.run_folder)[len(self.steps) :]
 
     @property
@@ -437,6 +437,6 @@ class BackgroundRace(BackgroundWork):
         return racing, self._steps_left
 
     def _open_run(self, folder: Path) -> runs.Run:
-        if (folder / "config.json").exists():
+        if runs.has_begun(folder):
             return runs.resume_run(folder, progress=self.progress, cache=self.host.models)
         return runs.start(self.raced, folder, progress=self.progress, cache=self.host.models)

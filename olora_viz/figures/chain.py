@@ -11,7 +11,7 @@ from olora_viz.figures.layout import Figure, axis, curve_ends, layout, line, log
 from olora_viz.figures.race import seed_band
 from olora_viz.figures.studies import note, room_for
 from olora_viz.figures.theme import lane_styles
-from olora_viz.machine.tables import number_or_nan
+from olora_viz.machine.tables import finite_or_none, number_or_nan
 from olora_viz.machine.wording import counted, nats
 
 if TYPE_CHECKING:
@@ -74,12 +74,14 @@ def chain_figures(chain: Chain) -> list[Figure]:
 
 
 def matrix_figure(chain: Chain) -> Figure:
-    """Draw a matrix for each method: the held-out loss on every task, after every link; means over seeds."""
+    """Draw a matrix for each method: the held-out loss on every task, after every link; means over seeds.
+
+    A method has no cells after the link in which one of its seeds diverged.
+    """
     tasks, T = list(dict.fromkeys(chain.tasks)), len(chain.links)
     groups: dict[Lane, list[str]] = {}
     for lane, label in zip(chain.config.lanes, chain.labels, strict=True):
-        if all(label in link["lanes"] for link in chain.links):
-            groups.setdefault(lane.replace(seed=0), []).append(label)
+        groups.setdefault(lane.replace(seed=0), []).append(label)
     styles = lane_styles(list(groups))
     width, height = len(tasks) + 1, T + 3  # of a matrix, with the room beside it and its names
     columns, rows = BESIDE * width - 1, math.ceil(len(groups) / BESIDE) * height - 2
@@ -92,11 +94,11 @@ def matrix_figure(chain: Chain) -> Figure:
             notes.append(note(f"task {x + 1}", left + x, top - 0.85, "@mute", "center"))
             losses = [number_or_nan(chain.base[task]["loss"])]
             for link in chain.links:
-                of_lanes = [number_or_nan(link["lanes"][label]["results"][task]["loss"]) for label in labels]
-                losses.append(float(np.mean(of_lanes)))
+                known = [link["lanes"][label]["results"][task]["loss"] for label in labels if label in link["lanes"]]
+                losses.append(float(np.mean(known)) if len(known) == len(labels) else math.nan)
             for y, loss in enumerate(losses):
                 named[top + y] = f"after {y}" if y else "before"
-                z[top + y][left + x] = loss
+                z[top + y][left + x] = finite_or_none(loss)
                 hover[top + y][left + x] = f"{style.label}, {named[top + y]}, {task}: {loss:.3g} nats"
                 notes.append(note(nats(loss), left + x, top + y, "@ink", "center"))
     seeds = max(map(len, groups.values()))

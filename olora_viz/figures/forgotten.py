@@ -172,9 +172,8 @@ class Traded(NamedTuple):
     learned: Mapping[Trial, float]
     """A loss, nats: low where it has learned much."""
     lost: Mapping[Trial, float]
-    of: str
-    """What was learned and lost, for texts: ``loss`` and ``drift``."""
-    also: str
+    learned_words: str
+    lost_words: str
     most: float = math.inf
     """The highest loss that is drawn."""
 
@@ -278,7 +277,7 @@ def _by_rate(
         best = trade_offs(list(means.values()))
         every += means.values()
         words = {
-            lr: f"{style.label} at {compact(lr)}: {traded.of} {x:.3g}, {traded.also} {y:.3g}"
+            lr: f"{style.label} at {compact(lr)}: {traded.learned_words} {x:.3g}, {traded.lost_words} {y:.3g}"
             for lr, (x, y) in means.items()
         }
         hover = {"hovertemplate": "%{text}<extra></extra>", "name": style.label, "legendgroup": style.label}

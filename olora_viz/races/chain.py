@@ -36,7 +36,7 @@ from olora_viz.races.run import Run
 from olora_viz.races.start import Sizing
 from olora_viz.races.step import DIVERGED, FINISHED, STOPPED, Step
 from olora_viz.races.trainer import judged
-from olora_viz.tasks.evaluation import Evaluation, HeldOut, Tested
+from olora_viz.tasks.evaluation import Evaluation, Tested
 from olora_viz.tasks.task import THEN, links_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ Results = dict[str, dict[str, float | None]]
 class OnTask(NamedTuple):
     """The results on one task, by example."""
 
-    about: HeldOut
+    data: RaceData
     base: Evaluation
     """Of the base model, on the held-out examples."""
     lanes: Evaluation
@@ -306,7 +306,7 @@ class Chain(Iterator[ChainLink]):
             results.lose(race.state.out)
             return Tested(base, results)
 
-        return OnTask(data.about_held_out, *both(False), both(True) if test and data.test else None)
+        return OnTask(data, *both(False), both(True) if test and data.test else None)
 
     def _save(self) -> None:
         """Write set-up and results so far into the folder."""

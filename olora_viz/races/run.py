@@ -193,7 +193,7 @@ def start(
     """
     folder = Path(folder)
     if not is_free(folder):
-        hint = "; use --resume to continue it" if (folder / "config.json").exists() else ""
+        hint = "; use --resume to continue it" if has_begun(folder) else ""
         raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
     config.to_json()  # reject what cannot be written before a model is loaded
     racing = Race(config, task=task, progress=progress, cache=cache, past=past)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -21,10 +20,9 @@ from olora_viz.races.data import ModelCache
 from olora_viz.races.export import PAST
 from olora_viz.races.run import read_config, read_definitions, read_steps
 from olora_viz.races.step import DIVERGED, Step
-from olora_viz.studies.definitions import version_of
-from olora_viz.studies.folder import COLUMNS, own_measures, row_of, without_weights, write_part
+from olora_viz.studies.folder import COLUMNS, about_lane, own_measures, row_of, without_weights, write_part
 from olora_viz.studies.method import method_name
-from olora_viz.studies.preregistration import hash_of, read_setup
+from olora_viz.studies.preregistration import read_setup
 from olora_viz.studies.rows import FORGOTTEN, FORGOTTEN_ACCURACY, column_of_link, values_of
 from olora_viz.studies.search import best, candidates_tried, values_at
 from olora_viz.studies.statistics import choose
@@ -34,9 +32,6 @@ from olora_viz.tasks.task import THEN, links_of, task_words
 
 if TYPE_CHECKING:
     from olora_viz.studies.verdicts import Verdicts
-
-TOTAL = ("loss", "accuracy")
-"""What is a mean over all tasks."""
 
 
 def config_of_chain(folder: Path) -> RaceConfig:
@@ -125,19 +120,18 @@ def write_rows_of_chain(races: Chain) -> None:
     ended = {"valid": [(each.base, each.lanes) for each in results.values()], "test": tested}
     whole = [part for part, each in ended.items() if len(each) == len(results)]
     pools = {part: [pooled(each) for each in zip(*ended[part], strict=True)] for part in whole}
-    study, preregistration = read_setup(Study, folder.parent.parent), hash_of(folder.parent.parent)
+    study = read_setup(Study, folder.parent.parent)
     config = races.config.replace(task=THEN.join(races.tasks))
     definitions, measures = read_definitions(links[0]), own_measures(read_steps(links[-1]))
     if race.forgotten:
         measures |= race.forgotten._asdict()
+    abouts = [each.data.about_held_out for each in results.values()]
     summaries = [read_json_object(link / "summary.json") for link in links]
     names = [dict(zip(races.racing(i), read_config(link).labels, strict=True)) for i, link in enumerate(links)]
     unknown = np.full(pools["valid"][0].example_loss.shape[1], np.nan)
     of_all = {
-        "guess_test_accuracy": np.mean([number_or_nan(each.about.test_guess) for each in results.values()]),
+        "guess_test_accuracy": np.mean([number_or_nan(about.test_guess) for about in abouts]),
         "guess": "one answer for each task", "base_text_loss": race.text and race.text.loss,
-        "run": folder.name, "preregistration": preregistration,
-        "measure_definitions": json.dumps(definitions.get("measurement", {})),
         "test_examples": 0, "test_loss_by_example": [], "test_right_by_example": [],
         **dict.fromkeys(("run_loss_by_example", "earlier_valid_loss_by_example"), unknown),
     }  # fmt: skip
@@ -152,14 +146,16 @@ def write_rows_of_chain(races: Chain) -> None:
         ran = [summary for summary, lanes in zip(summaries, names, strict=True) if label in lanes]
         states = [summary["lanes"][lanes[label]] for summary, lanes in zip(ran, names, strict=False)]
         known = [link["lanes"][label]["results"] for link in races.links if label in link["lanes"]]
-        row = of_all | row_of(study.trial_of(config, lane)) | {
-            "init": lane.init, "r": lane.r, "alpha": None if lane.alpha is None else lane.lora_alpha,
+        row = of_all | row_of(study.trial_of(config, lane)) | about_lane(lane, folder, definitions) | {
             "steps": sum(summary["steps"] for summary in ran),
             "status": DIVERGED if k is None else states[-1]["status"],
             "first_grad_norm": states[0]["first_grad_norm"],
-            "tokens": sum(summary["tokens"] for summary in ran),
+            "tokens": sum(
+                results[task].data.tokens(number, config.order(lane))
+                for task, summary in zip(races.tasks, ran, strict=False)
+                for number in range(1, summary["steps"] + 1)
+            ),
             "seconds": sum(summary["seconds"] / len(summary["lanes"]) for summary in ran),
-            "definition": definitions.get("start", {}).get(lane.init) or version_of(lane.init),
             "evaluated": np.cumsum([summary["steps"] for summary in ran])[: len(known)].tolist(),
             "valid_losses": [np.mean([number_or_nan(of["loss"]) for of in each.values()]) for each in known],
             FORGOTTEN: since(races, label, "loss"), FORGOTTEN_ACCURACY: -since(races, label, "accuracy"),
@@ -167,7 +163,8 @@ def write_rows_of_chain(races: Chain) -> None:
         for number, (task, of_tasks) in enumerate(zip(races.tasks, known, strict=False), 1):
             row[column_of_link(number)] = number_or_nan(of_tasks[task]["loss"])
         for part, (_, lanes) in pools.items():
-            row |= {f"{part}_{name}": None if k is None else finite_or_none(getattr(lanes, name)[k]) for name in TOTAL}
+            for name in ("loss", "accuracy"):
+                row[f"{part}_{name}"] = None if k is None else finite_or_none(getattr(lanes, name)[k])
             for name in ("loss", "right"):
                 of_lanes = getattr(lanes, f"example_{name}")
                 row[f"{part}_{name}_by_example"] = np.full(of_lanes.shape[1], np.nan) if k is None else of_lanes[k]

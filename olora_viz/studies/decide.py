@@ -316,7 +316,7 @@ class _DecisionRun:
         yield self._written(replace(known, stage=FINAL))
         config, run_folder = self._config_of(known.taken.method), self._folder / "final"
         self._ledger.check_definitions(config)
-        if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:
+        if runs.has_begun(run_folder) and runs.read_config(run_folder) == config:
             run = runs.resume_run(run_folder, progress=self._progress, cache=self._cache)
         else:
             shutil.rmtree(run_folder, ignore_errors=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from olora_viz.lanes.lane import Lane
 from olora_viz.machine.checks import expect
 from olora_viz.machine.files import read_json_object, reason, write_file, write_json
 from olora_viz.machine.tables import finite_or_none
@@ -115,8 +116,8 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
         order = config.order(lane)
         rows.append(
             {
-                **row_of(study.trial_of(planned, lane.replace(warmup=of_plan.warmup))), "init": lane.init, "r": lane.r,
-                "alpha": None if lane.alpha is None else lane.lora_alpha, "steps": racing.done,
+                **row_of(study.trial_of(planned, lane.replace(warmup=of_plan.warmup))),
+                **about_lane(lane, run, definitions), "steps": racing.done,
                 "status": state["status"],
                 "valid_loss": finite_or_none(valid.loss[k]),
                 "valid_accuracy": state["final_accuracy"],
@@ -137,9 +138,6 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
                 "first_grad_norm": state["first_grad_norm"],
                 "tokens": sum(data.tokens(number, order) for number in range(1, racing.done + 1)),
                 "seconds": racing.state.seconds / len(lanes),
-                "run": run.name, "preregistration": hash_of(run.parent.parent),
-                "definition": definitions.get("start", {}).get(lane.init) or version_of(lane.init),
-                "measure_definitions": json.dumps(definitions.get("measurement", {})),
                 "evaluated": [step.step for step in evaluated],
                 "valid_losses": curves[:, k] if len(curves) else np.empty(0),
                 "valid_loss_by_example": examples.loss[k],
@@ -154,6 +152,20 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
         )  # fmt: skip
     write_part(run, rows, list(own))
     without_weights(run)
+
+
+def about_lane(lane: Lane, run: Path, definitions: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Return the columns that say what raced, and where.
+
+    Args:
+        definitions: of the run, see `read_definitions`.
+    """
+    return {
+        "init": lane.init, "r": lane.r, "alpha": None if lane.alpha is None else lane.lora_alpha,
+        "run": run.name, "preregistration": hash_of(run.parent.parent),
+        "definition": definitions.get("start", {}).get(lane.init) or version_of(lane.init),
+        "measure_definitions": json.dumps(definitions.get("measurement", {})),
+    }  # fmt: skip
 
 
 def write_part(run: Path, rows: Sequence[Mapping[str, Any]], own: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ import ast
 import json
 import math
 import re
+from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 from support.steps import measuring
 
+from olora_viz.figures.chain import matrix_figure
 from olora_viz.learn import lessons
 from olora_viz.learn.gallery import load_recording
 from olora_viz.learn.gallery.chain import RATES, recorded_chain
@@ -193,6 +195,19 @@ def test_the_table_of_a_chain_has_every_loss_in_its_place():
     assert shown[2, 3] == f"{z[3][2]:.2f}"
     assert shown[1, -1.6] == "LoRA 3e-3"
     assert len(z) == len(cells["y"]) == len(cells["text"])
+
+
+@pytest.mark.parametrize("left", [1, 3], ids=["one seed", "every seed"])
+def test_a_method_of_which_a_seed_diverged_has_no_cells_after_that(left):
+    values = deepcopy(recorded_chain().to_json())
+    for link in values["links"][1:]:
+        for label in [label for label in link["lanes"] if label.startswith("lora")][:left]:
+            del link["lanes"][label]
+    figure = matrix_figure(Chain.from_json(values))
+    z = figure["data"][0]["z"]
+    assert [row[:3] for row in z[2:4]] == [[None] * 3] * 2
+    assert None not in [*z[0][:3], *z[1][:3], *z[3][4:]]
+    assert "–" in [each["text"] for each in figure["layout"]["annotations"]]
 
 
 @EVERY

@@ -112,6 +112,16 @@ def test_races_in_processes_have_the_same_rows(whole: tuple[Path, pd.DataFrame],
     pd.testing.assert_frame_equal(finished(STUDY, tmp_path / "study", workers=2), whole[1])
 
 
+def test_a_lane_has_read_the_tokens_of_its_own_seed_whoever_raced_beside_it(tmp_path: Path) -> None:
+    study = STUDY.changed(race={"task": "number-words+sentiment"}, tune={"lr": (1e-3,)})
+    read = []
+    for most in (2, 4):
+        list(run_study(study, tmp_path / f"{most}", most=most))
+        read.append({trial: row["tokens"] for trial, row in Ledger(tmp_path / f"{most}").trials().items()})
+    assert read[0] == read[1]
+    assert len({tokens for trial, tokens in read[0].items()}) == 2  # of two seeds
+
+
 def test_each_link_says_what_it_would_have_chosen(whole: tuple[Path, pd.DataFrame]) -> None:
     ledger = Ledger(whole[0])
     verdicts, (cell,) = ledger.verdicts(), ledger.study.cells()

@@ -31,7 +31,7 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import REFERENCE
 from olora_viz.studies.difference import Difference
-from olora_viz.studies.forgetting import EQUAL_LEARNING, WAYS, Compared
+from olora_viz.studies.forgetting import EQUAL_LEARNING, WAYS, Compared, compared_in_chains
 from olora_viz.studies.method import lane_of, method_name, own_rate
 from olora_viz.studies.rows import FORGOTTEN, FORGOTTEN_ACCURACY
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, UNDECIDED, Interval
@@ -200,7 +200,7 @@ class Unit(NamedTuple):
     called: str
     """The beginning of its name among the numbers."""
     level: str = ""
-    """Within what two methods are level, before the reference's name; empty for the margin of the study."""
+    """Within what two methods are level, before the reference's name; empty for the study's margin."""
 
 
 DRIFTS = Unit(
@@ -272,7 +272,8 @@ def finding_on_forgetting(
     every = [*chain(*parts.values())]
     level = level_means(every, f"{unit.level} {reference}'s drift")
     if not unit.level:
-        level = level_within(study, every, [each.margin for way in ways for each in drifts if each.way == way])
+        margins = [each.margin for each in drifts]
+        level = level_within(study, [LEVEL] * len(margins), margins)
     sentences += [f"{proposition}: {judged}.", level.strip(), last]
     reasons = dict.fromkeys(_place(study, each) for each in drifts if each.why)
     sentences += [f"Not decided: {'; '.join(reasons)}."] if reasons else []
@@ -294,14 +295,33 @@ def finding_on_forgetting(
     )
 
 
-def without_chain(verdicts: Verdicts) -> Finding | None:
-    """Return that a claim was not measured, if no task of the study is a chain."""
-    if any(len(cell.links) > 1 for cell in verdicts.study.cells()):
-        return None
-    return not_measured("no task of the study is a chain: run one with --task addition+uppercase+sentiment")
+def finding_on_chains(
+    verdicts: Verdicts, methods: Sequence[str], that: str, judge: Callable[[Compared], str], way: str, **more: Any
+) -> Finding:
+    """Return the finding on a claim about what methods forget of the earlier tasks of a chain.
+
+    Args:
+        that: the claim, after "That".
+        judge: gives the verdict on the claim from a comparison with the reference.
+        way: the one of `WAYS` that decides.
+        more: see `finding_on_forgetting`.
+    """
+    if all(len(cell.links) == 1 for cell in verdicts.study.cells()):
+        return not_measured("no task of the study is a chain: run one with --task addition+uppercase+sentiment")
+    first = _kept_words(verdicts, [verdicts.study.reference, *methods])
+    return finding_on_forgetting(
+        verdicts, compared_in_chains(verdicts, methods), f"That {that}", judge, [way], first=first, unit=RISES, **more
+    )
 
 
-def kept_words(verdicts: Verdicts, methods: Sequence[str]) -> str:
+RISE_IN_A_CHAIN = (
+    "In a study of a chain, whose rates are chosen by the mean loss over all tasks after the last link: by how much "
+    "the held-out loss on the earlier tasks has risen since each was learned, paired by seed"
+)
+"""What the claims on chains measure."""
+
+
+def _kept_words(verdicts: Verdicts, methods: Sequence[str]) -> str:
     """Say what methods forget of the earlier tasks of a study's chains, each at its best rate."""
     said = []
     for method in methods:

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from olora_viz.initializers import entry_of
-from olora_viz.studies.claims.beside import RISES, every_one, finding_on_forgetting, without_chain
-from olora_viz.studies.claims.claim import OF_LEVEL, Claim, Finding, level_within, on_study
-from olora_viz.studies.forgetting import EQUAL_LEARNING, compared_in_chains
+from olora_viz.studies.claims.beside import RISE_IN_A_CHAIN, every_one, finding_on_chains
+from olora_viz.studies.claims.claim import OF_LEVEL, Claim, Finding, on_study
+from olora_viz.studies.forgetting import EQUAL_LEARNING
 from olora_viz.studies.method import lane_of
-from olora_viz.studies.statistics import LEVEL
 from olora_viz.studies.verdicts import Verdicts
 
 
 def judge(verdicts: Verdicts) -> Finding:
     """Judge that every start forgets as much of the earlier tasks as the reference, where it has learned as much."""
-    if lacking := without_chain(verdicts):
-        return lacking
-    study = verdicts.study
-    starts = [method for method in study.compare[1:] if not entry_of(lane_of(method).init).dense]
-    drifts = compared_in_chains(verdicts, starts)
-    margins = [each.margin for each in drifts]
-    return finding_on_forgetting(
-        verdicts, drifts, "That the start makes no difference", lambda each: OF_LEVEL[each.verdict], [EQUAL_LEARNING],
-        last=level_within(study, [LEVEL] * len(margins), margins).strip(),
-        unit=RISES, joined=every_one,
+    starts = [method for method in verdicts.study.compare[1:] if not entry_of(lane_of(method).init).dense]
+    return finding_on_chains(
+        verdicts, starts, "the start makes no difference", lambda each: OF_LEVEL[each.verdict], EQUAL_LEARNING,
+        joined=every_one,
     )  # fmt: skip
 
 
@@ -32,9 +25,8 @@ CLAIM = Claim(
     sentence="At equal learning the start makes no difference to what a chain keeps.",
     source="OLoRA's open question on many cycles of fine-tuning (arXiv 2406.01775), put as a claim",
     measured=(
-        "In a study of a chain: by how much the held-out loss on the earlier tasks has risen since each was learned, "
-        "each start's minus LoRA's, where the mean of the losses right after each link is LoRA's at its best rate, "
-        "interpolated over the rates of each seed. Full fine-tuning, which is no start, does not count."
+        f"{RISE_IN_A_CHAIN}: each start's minus LoRA's, where the mean of the losses right after each link is LoRA's "
+        "at its best rate, interpolated over the rates of each seed. Full fine-tuning, no start, does not count."
     ),
     judge=on_study(judge, ()),
 )

@@ -30,7 +30,7 @@ from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import A_PATH, check_tensors, is_disk_full, is_free, read_json_object, reason, write_json
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.run import CHECKPOINT, copy_run, load_run
+from olora_viz.races.run import CHECKPOINT, copy_run, has_begun, load_run
 from olora_viz.web.guard.fairness import FRONT
 from olora_viz.web.guard.limits import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import FILE_KINDS, copy_own
@@ -379,7 +379,7 @@ def _read(folder: Path, key: str, zips: Path | None = None) -> Job[BackgroundRac
     if file.exists():
         values = read_json_object(file)
         followed = folder.with_name(str(values.get("follows") or folder.name))
-        if is_free(folder) and (followed / "config.json").is_file():
+        if is_free(folder) and has_begun(followed):
             copy_run(followed, folder, RaceConfig.from_json(values["config"]).steps)
         run = None if is_free(folder) else load_run(folder)
         record, steps_made = RaceRecord.from_json(values, run.steps if run else ()), int(values["steps"])

@@ -39,7 +39,7 @@ from olora_viz.models import MODELS
 from olora_viz.models.loading import folder_here
 from olora_viz.models.offline import LANGUAGES
 from olora_viz.races.config import KEPT, RaceConfig
-from olora_viz.races.run import copy_run
+from olora_viz.races.run import copy_run, has_begun
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.hub import SOURCES
@@ -59,7 +59,7 @@ class RaceSeat(Seat):
         race = self.work
         if self.source is not None or race.stopping.is_set() or race.last < math.inf or race.state == FAILED:
             return False
-        there = (race.run_folder / "config.json").is_file()
+        there = has_begun(race.run_folder)
         return (race.state in (FINISHED, DIVERGED) and there) if race.complete else race.state != PAUSED or there
 
     @property
@@ -180,7 +180,7 @@ class RaceSeat(Seat):
     def keep_files(self, steps: int | None = None) -> None:
         """Have the source's files in a folder of its own, or those of a number of steps."""
         source, folder = self.source, self.work.run_folder
-        if source is not None and (source.run_folder / "config.json").exists():
+        if source is not None and has_begun(source.run_folder):
             whole = source.complete and source.state != FAILED
             copy_run(source.run_folder, folder, steps if steps is not None or whole else len(source.steps))
         elif steps is not None and not is_free(folder):
