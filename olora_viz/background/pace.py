@@ -155,13 +155,13 @@ class Speeds:
             return
         before = self._speeds.get((kind, config.model))
         if before is not None and not before.timed:
-            self._off.append(work.spent / before.of(self._work(kind, work.raced)))
+            self._off.append(work.spent / work.races / before.of(self._work(kind, work.raced)))
         work.teach(self)
 
     def learn_whole(self, work: BackgroundWork) -> None:
         """Take over the speed of work as a whole."""
         kind, config = type(work), work.config
-        self._speeds[kind, config.model] = Speed(0.0, work.spent / self._work(kind, config))
+        self._speeds[kind, config.model] = Speed(0.0, work.spent / work.races / self._work(kind, config))
 
     def learn_race(self, config: RaceConfig, steps: Sequence[Step], spent: float) -> None:
         """Take over the speed of a race.

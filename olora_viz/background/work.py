@@ -123,6 +123,11 @@ class BackgroundWork:
         return self.folder
 
     @property
+    def races(self) -> int:
+        """The number of races, each as long as its set-up says, that take as long; see `as_steps`."""
+        return 1
+
+    @property
     def source(self) -> Any:
         """The equal work that it follows; None where it computes by itself."""
         return self.seat.source

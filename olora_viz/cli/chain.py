@@ -82,7 +82,7 @@ def _next(chain: Chain, shown: Shown) -> ChainLink | None:
 
 def print_chain(chain: Chain) -> None:
     """Print the held-out loss and accuracy of every lane on every task, after every link, and how far it moved."""
-    from olora_viz.races.chain import sentences
+    from olora_viz.races.chain import kept, sentences
 
     tasks = list(dict.fromkeys(chain.tasks))
     rows = [["lane", "after", *(f"{task} {what}" for task in tasks for what in ("loss", "accuracy"))]]
@@ -104,5 +104,5 @@ def print_chain(chain: Chain) -> None:
                 break
     print_table(rows)
     print(f"{counted(len(chain.links), 'link')} of {len(chain.tasks)}; results are on held-out examples")
-    for sentence in sentences(chain):
+    for sentence in sentences(kept(chain)):
         print(sentence)

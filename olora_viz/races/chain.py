@@ -171,6 +171,12 @@ class Chain(Iterator[ChainLink]):
         if self._current is not None:
             self._current.race.close()
 
+    def release(self) -> None:
+        """Close the chain, and release the model from the lanes of its current link."""
+        self.close()
+        if self._current is not None:
+            self._current.race.lanes.detach()
+
     def frame(self) -> pd.DataFrame:
         """Return a row for each link, lane and task: the results on the task after the link.
 
@@ -514,9 +520,12 @@ def since(chain: Chain, label: str, name: str) -> float:
     return float(np.mean([result(end, task) - result(i, task) for task, i in last.items() if i < end]))
 
 
-def sentences(chain: Chain) -> list[str]:
-    """Say which method a chain kept most with, and what that rests on; empty before the end."""
-    methods = kept(chain)
+def sentences(methods: Sequence[Kept]) -> list[str]:
+    """Say with which method a chain has kept most, and what that rests on; nothing of none.
+
+    Args:
+        methods: as `kept` returns them.
+    """
     if not methods:
         return []
     best, most = methods[0], max(methods, key=lambda method: np.mean(method.forgotten))

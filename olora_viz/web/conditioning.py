@@ -11,7 +11,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing, rates_in_use, start_config
-from olora_viz.background.record import FAILED, WAITING, Wait
+from olora_viz.background.record import Wait
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.serving import live_figure, pack
@@ -36,13 +36,13 @@ from olora_viz.races.fair_rate import FairRate, fair_rate, reference_among, reso
 from olora_viz.races.step import FINISHED
 from olora_viz.tasks import TASKS
 from olora_viz.views.conditioning import hero_of, numbers, rates, story_of
-from olora_viz.views.html import problem, sentences, status, waiting
+from olora_viz.views.html import problem, sentences, status
 from olora_viz.views.layers import curvature_view
 from olora_viz.views.race import race_view
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.background import PageWork, StartButton
+from olora_viz.web.parts.background import PageWork, StartButton, work_status
 from olora_viz.web.parts.card import UNQUEUED, Card, element, held, in_card, small_button
 from olora_viz.web.parts.setup import YOUR_FILE, SetUp, SetUpControls
 
@@ -228,24 +228,9 @@ def _(work: Slicing, ahead: Wait, last: bool) -> ConditioningView:
 def _top(work: BackgroundWork, ahead: Wait, last: bool, found: str) -> ConditioningView:
     """Show the status and the buttons, given what to say of work that has finished."""
     return ConditioningView(
-        status=_status(work, ahead, found if work.state == FINISHED else work.note),
+        status=work_status(work, ahead, found if work.state == FINISHED else work.note),
         measure=gr.update(interactive=last), stop=gr.update(interactive=not work.ended),
     )  # fmt: skip
-
-
-def _status(work: BackgroundWork, ahead: Wait, words: str) -> Markup:
-    if work.state == FAILED:
-        return problem(work.note)
-    if work.state == WAITING:
-        return waiting(ahead)
-    line = status(work.state, *filter(None, [words]))
-    if work.ended:
-        return line
-    return line + Markup(
-        '<div class="bar" role="progressbar" aria-label="{state}" aria-valuemin="0" '
-        'aria-valuemax="100" aria-valuenow="{percent:.0f}"><i style="width:{percent:.0f}%"></i>'
-        "</div>"
-    ).format(state=work.state, percent=100 * work.part)
 
 
 PURPOSE = Markup(

@@ -38,7 +38,7 @@ from olora_viz.web.parts.background import StudyBar, study_bar
 from olora_viz.web.parts.card import Board, Desk, PageBlocks, element, held
 from olora_viz.web.parts.refused import refused
 from olora_viz.web.parts.setup import ON_GPU, SetUp, SetUpControls, first_recording
-from olora_viz.web.race import ask, bet, cards, events, presets, settings
+from olora_viz.web.race import ask, bet, cards, chain, events, presets, settings
 from olora_viz.web.race.arrival import hiding_css, read
 from olora_viz.web.race.controls import (
     CONTROLS,
@@ -85,6 +85,8 @@ BUTTONS = {
     "restore-button": "Put the columns of W back into their own order",
     "measure-button": "Measure gradient and curvature of every start, before the first step",
     "measure-stop-button": "Stop the measurement",
+    "chain-button": "Train all lanes of the set-up on its task, then on each of the others",
+    "chain-stop-button": "Stop, and keep the tasks that have ended",
     "slice-button": "Draw the loss around two starts, on one scale",
     "fair-button": "Set up every start at plain LoRA's rate, and at its own fair one",
 }
@@ -206,6 +208,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     controls = setup.controls._replace(curvature=conditioning_columns.every)
     settings.connect(desk, setup, controls, files)
     presets.connect_next_steps(desk, controls, files)
+    chain.connect(desk, demo, controls, files)
     conditioning.connect(conditioning_columns, demo, jobs, limits, controls, desk.run, files)
     examples = [controls.model, controls.task, controls.settings]
     decide.connect(decide_page, ahead, choices, demo, jobs, limits, examples, files, bar.estimate)

@@ -3,6 +3,7 @@
 import pickle
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from support.races import PAIR, small
 from support.waiting import wait_until
 
 from olora_viz.background import study as background
+from olora_viz.background.chain import BackgroundChain
 from olora_viz.background.elsewhere import Parcel, compute, take
 from olora_viz.background.host import Host
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing
@@ -130,6 +132,22 @@ def test_a_measurement_is_that_of_this_process_and_what_is_cut_takes_it_along(fo
     cut = Slicing(folder.name, config, folder, found[1].styles, measured=found[1], chosen=(0,))
     made = pickle.loads(pickle.dumps(cut))
     np.testing.assert_array_equal(made.measured.result.grad_norm, here.grad_norm)
+
+
+def test_a_chain_is_that_of_this_process(folder: Path) -> None:
+    config, found = small(eval_size=4), []
+    own = own_file(folder)
+    for where in (Host(), Sent()):
+        work = BackgroundChain(
+            folder.name, replace(config, task=own.name), folder, lane_styles(config.lanes), host=where,
+            own_files={"task": own}, then=("addition",),
+        )  # fmt: skip
+        work.compute()
+        assert work.state == "finished", work.note
+        found.append(work.found)
+    here, there = found
+    assert here["links"] == there["links"]
+    assert there["tasks"] == [own.name, "addition"], "as the visitor calls it, not as it is called there"
 
 
 def test_a_decision_goes_on_in_its_next_turn_and_its_paths_are_here(

@@ -163,7 +163,7 @@ def seen(browser, url, job):
     context.add_init_script(f"sessionStorage.setItem('{stored('run')}', '{job}')")
     screen = context.new_page()
     screen.goto(url)
-    tab(screen, "Measurements")
+    tab(screen, "More")
     chart = screen.locator("#measurement-figures [data-figure=size]")
     chart.scroll_into_view_if_needed()
     plot = "document.querySelector('#measurement-figures [data-figure=size] .js-plotly-plot')"

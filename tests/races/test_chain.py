@@ -341,7 +341,7 @@ def test_what_is_kept_by_hand() -> None:
     assert (first.learned, first.forgotten) == ((1.0,) * 3, (2.0,) * 3)
     assert (first.ahead, first.at_end) == ((1.0,) * 3, (2.0,) * 3)
     assert (second.learned, second.forgotten, second.ahead) == ((0.5,) * 3, (4.0,) * 3, (-1.0,) * 3)
-    assert sentences(chain) == [
+    assert sentences(kept(chain)) == [
         "Lowest mean loss over all tasks at the end: lora, 2 nats a token.",
         "Forgot most: olora, whose loss on the earlier tasks has risen by 4.",
     ]

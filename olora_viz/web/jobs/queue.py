@@ -471,7 +471,7 @@ class Jobs:
     def _foresee(self, job: Job) -> None:
         """Note how long work may take, as far as that is known by now."""
         forecast = self.speeds.forecast(job.work.raced, type(job.work))
-        job.seconds = forecast.seconds if forecast else None
+        job.seconds = job.work.races * forecast.seconds if forecast else None
 
     # What is dropped; the disk is read and cleared without the lock, for which every page asks ----
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.background.record import READY, WAITING, Wait
+from olora_viz.background.record import FAILED, READY, WAITING, Wait
 from olora_viz.background.study import BackgroundStudy, Deciding, Judging
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
@@ -141,6 +141,27 @@ class PageWork(Generic[W]):
         names = json.dumps([key.props["storage"] for key in keys])
         read = f"() => {names}.map((name) => sessionStorage.getItem(name))"
         demo.load(go_on, keys, outputs, js=read, **options)
+
+
+def work_status(work: BackgroundWork, ahead: Wait, words: str) -> Markup:
+    """Return the status of work, with a bar while it computes.
+
+    Args:
+        ahead: what is ahead of it.
+        words: what it does, or has found.
+    """
+    if work.state == FAILED:
+        return problem(work.note)
+    if work.state == WAITING:
+        return waiting(ahead)
+    line = status(work.state, *filter(None, [words]))
+    if work.ended:
+        return line
+    return line + Markup(
+        '<div class="bar" role="progressbar" aria-label="{state}" aria-valuemin="0" '
+        'aria-valuemax="100" aria-valuenow="{percent:.0f}"><i style="width:{percent:.0f}%"></i>'
+        "</div>"
+    ).format(state=work.state, percent=100 * work.part)
 
 
 OF_STUDIES = ("chat", "truncate", "keep")

@@ -21,7 +21,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import LATEST_ONLY, Card, Desk, chart, charts, element, moved, on_picks, picked, words
 from olora_viz.web.parts.export import TAKE
 from olora_viz.web.parts.guide import offer
-from olora_viz.web.race import ask, bet, copied, inside, presets, shelf
+from olora_viz.web.race import ask, bet, chain, copied, inside, presets, shelf
 from olora_viz.web.race.controls import REFUSED, SCRUBBER
 
 
@@ -227,6 +227,7 @@ CARDS = (
     chart("forgotten", "forgotten", "drift", below="forgotten_table", tab="forgotten", only_with="drift"),
     in_tab("rates", "name", "rates", "complete", build=build_rates),
     charts("measurements", '<h2>Measurements <span class="hint">one number per lane and step</span></h2>', tab="more"),
+    chain.CARD,
     shelf.COMPARISON,
     shelf.CARD,
     inside.CARD,
@@ -263,9 +264,10 @@ TABS = {
         "Choose a text to keep under More settings, and race, to see what the lanes forget.",
     ),
     "more": Tab(
-        "Measurements", "Everything else with one number per lane and step",
+        "More", "Everything else with one number per lane and step",
         "Nothing else was measured in this race.",
     ),
+    "chain": Tab("Chain", "What the lanes keep when they are trained on more tasks, one after the other"),
     "runs": Tab("Earlier runs", "The runs of this visit: name, compare and open them"),
     "words": Tab("In words", "What the results mean, in sentences"),
 }  # fmt: skip

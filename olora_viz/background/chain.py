@@ -1,0 +1,61 @@
+"""A chain of races in the background: fine-tune, merge, start again on the next task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from olora_viz.background.record import LOADING
+from olora_viz.background.work import BackgroundWork
+from olora_viz.races.chain import Chain, chain
+from olora_viz.races.step import FINISHED, RACING
+
+
+@dataclass(eq=False)
+class BackgroundChain(BackgroundWork):
+    """Races on one task after the other; its set-up is that of the first one."""
+
+    as_steps = None
+    called = "chain"
+
+    then: tuple[str, ...] = ()
+    """The tasks of the later links."""
+    found: Mapping[str, Any] = field(default_factory=dict)
+    """The set-up, and the results of the links that have ended, as `Chain.to_json` returns them; empty before the first one begins."""
+
+    @property
+    def races(self) -> int:
+        """The number of links."""
+        return 1 + len(self.then)
+
+    @property
+    def chain(self) -> Chain | None:
+        """What is known of the chain; None before its first link."""
+        return Chain.from_json(self.found) if self.found else None
+
+    def run(self) -> None:
+        """Race link after link; what has ended stays when it is stopped."""
+        self.become(LOADING, f"loading {self.config.model}")
+        raced, tasks = self.raced, (self.config.task, *self.then)
+        racing = chain(raced, (raced.task, *self.then), progress=lambda _, words: self.progress(self.part, words))
+        try:
+            for link in racing:
+                self._keep(racing)
+                self.become(RACING)
+                named = f"link {link.number} of {len(tasks)}, {tasks[link.number - 1]}"
+                for step in link:
+                    done = link.number - 1 + step.step / raced.steps
+                    self.progress(done / len(tasks), f"{named}: step {step.step} of {raced.steps}")
+        finally:
+            self._keep(racing)
+            racing.release()
+        self.become(FINISHED)
+
+    def _keep(self, racing: Chain) -> None:
+        """Keep what is known; a visitor's own file has its name there, not its path."""
+        text = json.dumps(racing.to_json())
+        for path in self.own_files.values():
+            text = text.replace(json.dumps(str(path)), json.dumps(path.name))
+        self.found = json.loads(text)
