@@ -23,7 +23,7 @@ class BackgroundChain(BackgroundWork):
     then: tuple[str, ...] = ()
     """The tasks of the later links."""
     found: Mapping[str, Any] = field(default_factory=dict)
-    """The set-up, and the results of the links that have ended, as `Chain.to_json` returns them; empty before the first one begins."""
+    """Set-up and results of the links that have ended, as `Chain.to_json` returns them; empty before it begins."""
 
     @property
     def races(self) -> int:
