@@ -58,12 +58,11 @@ def chain_figures(chain: Chain) -> list[Figure]:
         ]
         data += [line(style, mean, 2.4, marks=6, x=at) for style, mean in zip(styles, means.T, strict=True)]
         labels, crosses = curve_ends(styles, at, means, bounds=bounds, height=HEIGHT, total=T, left=left)
-        names = ["base model", *(f"{i} {each}" for i, each in enumerate(chain.tasks[:T], 1))]
         own = ", ".join(str(i) for i, each in enumerate(chain.tasks, 1) if each == task)
         drawn = layout(
             f"Held-out loss on {task}",
             f"nats per token after each link; the task's own link: {own}",
-            x=axis("after link", tickvals=at, ticktext=names, range=[-0.1, T + 0.1]),
+            x=axis("after link", tickvals=at, ticktext=["base", *map(str, at[1:])], range=[-0.1, T + 0.1]),
             y=log_axis("loss", *bounds),
             height=HEIGHT,
             how="A line falls where the task is trained on. Where it rises afterwards, that much was forgotten.",
@@ -89,9 +88,10 @@ def matrix_figure(chain: Chain) -> Figure:
     hover, named, notes = [[""] * columns for _ in range(rows)], {}, []
     for i, (style, labels) in enumerate(zip(styles, groups.values(), strict=True)):
         left, top = (i % BESIDE) * width, (i // BESIDE) * height
+        named[top - 0.85] = "task"
         notes.append(note(style.label, left + (len(tasks) - 1) / 2, top - 1.6, style.text, "center"))
         for x, task in enumerate(tasks):
-            notes.append(note(f"task {x + 1}", left + x, top - 0.85, "@mute", "center"))
+            notes.append(note(f"{x + 1}", left + x, top - 0.85, "@mute", "center"))
             losses = [number_or_nan(chain.base[task]["loss"])]
             for link in chain.links:
                 known = [link["lanes"][label]["results"][task]["loss"] for label in labels if label in link["lanes"]]
