@@ -130,9 +130,7 @@ def task_of(config: RaceConfig, own: Own | None = None) -> Task:
     """
     task = load_task(config.task, config.split_seed) if own is None else own_task(own, config.split_seed)
     if config.test is not None:
-        # Of the task's own test part, which is trained on then; a `Task` says itself what is.
-        rest = task.test if isinstance(own, Task) else all_answers(task.test)
-        task = _with_test(replace(task, train=task.train + rest), config.test)
+        task = _with_test(task, config.test, task.test if isinstance(own, Task) else all_answers(task.test))
     return task if config.rows is None else _first_rows(task, config.rows, config.split_seed)
 
 
@@ -146,15 +144,15 @@ def _first_rows(task: Task, rows: int, seed: int) -> Task:
     return replace(task, train=tuple(task.train[i] for i in sorted(order[:rows])))
 
 
-def _with_test(task: Task, file: str) -> Task:
-    """Return a task with the test examples of a file."""
+def _with_test(task: Task, file: str, rest: tuple[Example, ...]) -> Task:
+    """Return a task with the test examples of a file; the `rest`, of its own ones, is trained on."""
     test = read_examples(Path(file).expanduser())
     if is_plain(test, file) != task.plain_text:
         text, pairs = (task.name, file) if task.plain_text else (file, task.name)
         raise ValueError(
             f"{text!r} is plain text, and {pairs!r} has prompts with answers: the test must be of one kind"
         )
-    return deduplicated(replace(task, test=test))
+    return deduplicated(replace(task, train=task.train + rest, test=test))
 
 
 def _metric_of(config: RaceConfig, task: Task) -> Metric:

@@ -272,18 +272,12 @@ def _check_losses(folder: Path, racing: Race) -> None:
     """
     name = racing.data.about_held_out.boilerplate_name
     evaluated = [step.eval_examples for step in read_steps(folder) if step.eval_examples is not None]
-    count = len(racing.data.held_out)
-    if other := next((n for each in evaluated if (n := each.loss.shape[1]) != count), None):
+    of_all = any(np.isfinite(each.loss).any() and not np.isfinite(each.boilerplate_loss).any() for each in evaluated)
+    others = any(each.loss.shape[1] != len(racing.data.held_out) for each in evaluated)
+    if others or (name and of_all):
         raise ValueError(
-            f"the run in {str(folder)!r} was made by an earlier version, which evaluated {other:,} held-out examples, "
-            f"not {count:,}: start it again in another folder"
-        )
-    if name and any(
-        np.isfinite(each.loss).any() and not np.isfinite(each.boilerplate_loss).any() for each in evaluated
-    ):
-        raise ValueError(
-            f"the run in {str(folder)!r} was made by an earlier version, whose losses were not without the {name}: "
-            "start it again in another folder"
+            f"the run in {str(folder)!r} was made by an earlier version, whose losses were "
+            f"{'of other examples' if others else f'not without the {name}'}: start it again in another folder"
         )
 
 

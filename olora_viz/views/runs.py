@@ -173,10 +173,7 @@ def preview(
     missing = "" if tokenizer else f" Tokens are shown once {model} is on this server."
     unused = "" if chat else unused_template(tokenizer, model)
     n = len(conversations(examples))
-    turns = (
-        f" {counted(n, 'conversation')}, {len(examples):,} answers: each is an example, after what came before, and "
-        "of a held-out or test conversation the last is one."
-    )
+    turns = f" {counted(n, 'conversation')}, {len(examples):,} examples: all answers are learned, or the last judged."
     legend = Markup(
         '<p class="hint">Your first examples {}. <mark>Highlighted</mark>: what is trained.{}{}{}</p>'
     ).format(read, turns * (n < len(examples)), missing, unused and f" {unused}.")

@@ -85,7 +85,7 @@ def test_a_preview_of_conversations_counts_them_and_highlights_each_answer_of_th
     path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, [said, said, ROWS[0]])))
     examples = all_answers(read_examples(path))
     shown = preview(examples, TOKENIZERS["glassllm"], model="glassllm", longest=128)
-    assert "3 conversations, 5 answers: each is an example, after what came before, and of a held-out" in shown
+    assert "3 conversations, 5 examples: all answers are learned, or the last judged." in shown
     marked = ["".join(boxes(part, "mark")) for part in shown.split('class="tokens')[1:]]
     assert marked == [f" {answer}<eos>" for answer in ("four", "six", "four")]
     assert "conversation" not in preview(examples[-1:], TOKENIZERS["glassllm"], model="glassllm", longest=128)
