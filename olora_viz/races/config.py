@@ -478,6 +478,7 @@ class Settings:
     """None for all training examples."""
     keep: str = AUTO
     """`NONE`, `AUTO`, or what stands for a visitor's own text: a page reads no other one."""
+    metric: str = AUTO
 
     @classmethod
     def of(cls, config: RaceConfig) -> Settings:
@@ -487,7 +488,7 @@ class Settings:
         decay or clipping, these are the defaults, as each lane says its own.
 
         Raises:
-            ValueError: the schedule is a function, or there is a limit on what is forgotten.
+            ValueError: the schedule or the metric is a function, or there is a limit on what is forgotten.
         """
         if config.forget is not None:
             raise ValueError(f"a page has no limit on what lanes forget, as this race, {config.forget:g} nats")
@@ -504,6 +505,7 @@ class Settings:
             None if every == automatic_interval(config.steps) else every,
             cls.batches if automatic else config.batches, config.eval_size,
             config.keep_best, config.patience or None, config.truncate, config.chat, config.rows, config.keep,
+            plain_metric(config.metric),
         )  # fmt: skip
 
     def values(self) -> dict[str, str]:
@@ -547,13 +549,13 @@ def automatic_interval(steps: int) -> int:
 
 
 def setting_text(value: Any) -> str:
-    """Return a setting as it is typed, "" for None; a schedule that is a function by its name.
+    """Return a setting as it is typed, "" for None; a schedule or a metric that is a function by its name.
 
     >>> [setting_text(value) for value in (None, True, 0.5, ("q_proj", "v_proj"))]
     ['', '1', '0.5', 'q_proj,v_proj']
     """
     if callable(value):
-        return value.__name__
+        return metric_name(value)
     if isinstance(value, tuple):
         return ",".join(value)
     if isinstance(value, bool):

@@ -48,6 +48,7 @@ from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256
 from olora_viz.tasks.hub import HUB
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
 from olora_viz.tasks.metrics import MOST_SCORED, Metric, metric_name
+from olora_viz.tasks.rows import all_answers
 from olora_viz.tasks.task import deduplicated
 from olora_viz.tasks.unpadded import can_unpad, needed
 
@@ -129,7 +130,7 @@ def task_of(config: RaceConfig, own: Own | None = None) -> Task:
     """
     task = load_task(config.task, config.split_seed) if own is None else own_task(own, config.split_seed)
     if config.test is not None:
-        task = _with_test(task, config.test)
+        task = _with_test(task, config.test, task.test if isinstance(own, Task) else all_answers(task.test))
     return task if config.rows is None else _first_rows(task, config.rows, config.split_seed)
 
 
@@ -143,15 +144,15 @@ def _first_rows(task: Task, rows: int, seed: int) -> Task:
     return replace(task, train=tuple(task.train[i] for i in sorted(order[:rows])))
 
 
-def _with_test(task: Task, file: str) -> Task:
-    """Return a task with the test examples of a file; its own ones are trained on."""
-    test = tuple(read_examples(Path(file).expanduser()))
+def _with_test(task: Task, file: str, rest: tuple[Example, ...]) -> Task:
+    """Return a task with the test examples of a file; the `rest`, of its own ones, is trained on."""
+    test = read_examples(Path(file).expanduser())
     if is_plain(test, file) != task.plain_text:
         text, pairs = (task.name, file) if task.plain_text else (file, task.name)
         raise ValueError(
             f"{text!r} is plain text, and {pairs!r} has prompts with answers: the test must be of one kind"
         )
-    return deduplicated(replace(task, train=task.train + task.test, test=test))
+    return deduplicated(replace(task, train=task.train + rest, test=test))
 
 
 def _metric_of(config: RaceConfig, task: Task) -> Metric:

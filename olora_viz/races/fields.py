@@ -104,6 +104,16 @@ FIELDS = (
         "What happens to an example that is too long: it is left out, or the beginning of its prompt is",
         bool, "truncate", {"0": "left out", "1": "cut at the left"},
     ),
+    RaceField(
+        "metric", "Scored by",
+        "What the answers that lanes generate to the test examples at the end are scored by, from 0 to 1", str,
+        choices={
+            "auto": "the task's own", "exact": "right answer, exactly", "first-word": "first word", "number": "number",
+            "f1": "F1 over entities", "chrf": "chrF", "none": "nothing",
+        },
+        written="exact, first-word, number, f1, chrf, auto for that of the task, if it has one, or none; number:0.01 "
+        "is a number within a hundredth; default: auto",
+    ),
 )  # fmt: skip
 """The settings of a page's More settings, in the order of their inputs, two in a row."""
 
@@ -122,12 +132,6 @@ OTHER_FIELDS = (
     RaceField(
         "forget", "May forget", "By how many nats the loss per token on the text to keep may rise", float,
         empty="without a limit",
-    ),
-    RaceField(
-        "metric", "Metric",
-        "What the answers that lanes generate to the test examples at the end are scored by, from 0 to 1", str,
-        written="exact, first-word, number, f1, chrf, auto for that of the task, if it has one, or none; number:0.01 "
-        "is a number within a hundredth; default: auto",
     ),
     RaceField("device", "Device", "Where it is computed: auto, cpu, or an accelerator of torch, such as cuda:1", str),
     RaceField(

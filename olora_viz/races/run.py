@@ -265,17 +265,19 @@ def resume_run(
 
 
 def _check_losses(folder: Path, racing: Race) -> None:
-    """Check that the losses of a run are of the tokens of which its next ones will be.
+    """Check that the losses of a run are of the examples and tokens of which its next ones will be.
 
     Raises:
         ValueError: those of an earlier version are not.
     """
     name = racing.data.about_held_out.boilerplate_name
-    evaluated = [step.eval_examples for step in read_steps(folder) if step.eval_examples is not None] if name else []
-    if any(np.isfinite(each.loss).any() and not np.isfinite(each.boilerplate_loss).any() for each in evaluated):
+    evaluated = [step.eval_examples for step in read_steps(folder) if step.eval_examples is not None]
+    of_all = any(np.isfinite(each.loss).any() and not np.isfinite(each.boilerplate_loss).any() for each in evaluated)
+    others = any(each.loss.shape[1] != len(racing.data.held_out) for each in evaluated)
+    if others or (name and of_all):
         raise ValueError(
-            f"the run in {str(folder)!r} was made by an earlier version, whose losses were not without the {name}: "
-            "start it again in another folder"
+            f"the run in {str(folder)!r} was made by an earlier version, whose losses were "
+            f"{'of other examples' if others else f'not without the {name}'}: start it again in another folder"
         )
 
 

@@ -314,14 +314,16 @@ class HeldOut:
     def parts(self) -> str:
         """A sentence on the number of examples in each part; empty if unknown.
 
-        >>> HeldOut(64, None, "", 64, 64, train=268, test=64, conversations=99).parts
-        '268 training examples, 64 held out, 64 for the test at the end: answers in 99 conversations.'
+        >>> HeldOut(64, None, "", 64, 64, train=268, test=64, conversations=190).parts
+        '268 training examples, 64 held out, 64 for the test at the end: answers in 190 conversations, of each \
+held-out and test one the last.'
         """
         if not self.train:
             return ""
         counts = parts_words(self.train, self.examples, self.test)
         if self.conversations:
-            counts = f"{counts[:-1]}: answers in {counted(self.conversations, 'conversation')}."
+            of = f"{counted(self.conversations, 'conversation')}, of each held-out{' and test' * bool(self.test)} one"
+            counts = f"{counts[:-1]}: answers in {of} the last."
         return f"{counts} {Duplicates(self.exact, self.near).sentence}".rstrip()
 
     @property
@@ -388,7 +390,7 @@ def held_out_of(
     tested = test.examples[: sizes[1]]
     parts = ((), ()) if plain_text else (examples, tested)
     (guess, words), (test_guess, test_words) = (best_guess(train.examples, part) for part in parts)
-    count = conversations(every := (*train.examples, *examples, *tested))
+    count = len(conversations(every := (*train.examples, *examples, *tested)))
     return HeldOut(
         examples=len(examples), guess=guess, guess_words=words, supervised=sum(lengths),
         deciding=sum(max(1, length - sum(boilerplate)) for length in lengths), train=len(train.kept),

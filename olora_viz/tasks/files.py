@@ -9,13 +9,13 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from olora_viz.machine.checks import described
-from olora_viz.tasks.rows import CHAT, SHAREGPT, answers_in, example_of, fields_of
-from olora_viz.tasks.task import Example, Task, by_content, deduplicated, text_of, words_of
+from olora_viz.tasks.rows import CHAT, SHAREGPT, all_answers, example_of, fields_of
+from olora_viz.tasks.task import Example, Task, by_content, conversations, deduplicated, text_of
 
 
 class FileFormat(NamedTuple):
@@ -56,13 +56,14 @@ def load_file(name: str, seed: int = 0) -> Task:
     end-of-text token.
     """
     path = Path(name).expanduser()
-    return _divided(_rows_of(path), path.name, str(path), seed)
+    return _divided(read_examples(path), path.name, str(path), seed)
 
 
 def _divided(rows: Sequence[Example], name: str, where: str, seed: int) -> Task:
-    """Return rows, each given as its last answer, as a task; all answers of a conversation are in one part.
+    """Return conversations, each given as its last answer, as a task.
 
-    Where conversations of several parts begin alike, the test is without what is held out, and training without both.
+    Every answer of a training conversation is learned. Of a held-out or test one the last alone is judged: several
+    answers of one conversation are no independent examples, as intervals take them to be.
     """
     if len(rows) < 2:
         raise ValueError(f"{where} has too few examples, {len(rows)}: at least two are needed")
@@ -70,11 +71,9 @@ def _divided(rows: Sequence[Example], name: str, where: str, seed: int) -> Task:
     if len({text_of(row) for row in rows}) < 2:
         raise ValueError(f"{where} has the same {'text' if plain else 'prompt'} on every line: none can be held out")
     parts = by_content(rows, name, None, seed)
-    train, held_out, test = (tuple(answer for row in part for answer in answers_in(row)) for part in parts)
-    judged = set(map(words_of, held_out))
-    test = tuple(answer for answer in test if words_of(answer) not in judged)
-    summary = f"{len(train + held_out + test):,} {'texts' if plain else 'examples'} from {name}."
-    return Task(name, summary, train, held_out, plain_text=plain, ends=True, test=test)
+    parts = parts._replace(train=all_answers(parts.train))
+    summary = f"{sum(map(len, parts)):,} {'texts' if plain else 'examples'} from {name}."
+    return Task(name, summary, parts.train, parts.held_out, plain_text=plain, ends=True, test=parts.test)
 
 
 def is_plain(examples: Sequence[Example], where: str) -> bool:
@@ -92,8 +91,10 @@ def is_plain(examples: Sequence[Example], where: str) -> bool:
     return bool(plain)
 
 
-def read_examples(path: Path) -> list[Example]:
-    """Read the user's examples, of a conversation one for each answer.
+def read_examples(path: Path) -> tuple[Example, ...]:
+    """Read the user's examples, of a conversation the last answer; see `all_answers`.
+
+    A row with which another one begins is a part of that conversation.
 
     The extension decides the format: `.json` (a list of objects), `.jsonl` (one object per line) or `.csv` (a header,
     then rows; choices are separated by `|`). The fields are those of `example_of`; chat messages are lists, which a
@@ -102,13 +103,9 @@ def read_examples(path: Path) -> list[Example]:
     Raises:
         ValueError: one sentence that names the file, the line and the rule.
     """
-    return [answer for row in _rows_of(path) for answer in answers_in(row)]
-
-
-def _rows_of(path: Path) -> list[Example]:
-    """Read a file, each row as its last answer."""
     text = read_text(path, f"a task is a file: {', '.join(_READERS)}", _READERS)
-    return [example_of(row, f"line {line} of {path}", line) for line, row in _READERS[path.suffix.lower()](text, path)]
+    rows = _READERS[path.suffix.lower()](text, path)
+    return conversations([example_of(row, f"line {line} of {path}", line) for line, row in rows])
 
 
 PACKED = {
@@ -289,10 +286,10 @@ Own = Task | Iterable[Any]
 
 
 def own_task(own: Own, seed: int = 0, name: str = "") -> Task:
-    """Return the user's rows as a task; a `Task` is returned unchanged.
+    """Return the user's rows as a task; of a `Task` each held-out or test conversation is judged by its last answer.
 
-    Rows are those of `example_of` and `answers_in`, divided by the seed; their answers end with the end-of-text token,
-    like those of a file. A table of pandas or polars has a row for each example.
+    Rows are those of `example_of` and `all_answers`, divided by the seed; their answers end with the end-of-text
+    token, like those of a file. A table of pandas or polars has a row for each example.
 
     Args:
         name: of a data set of the hub, also for messages; its rows with a blank answer are left out.
@@ -308,7 +305,7 @@ def own_task(own: Own, seed: int = 0, name: str = "") -> Task:
     if isinstance(own, Task):
         if not own.train or not own.held_out:
             raise ValueError(f"the task {own.name!r} needs training and held-out examples")
-        return own
+        return replace(own, held_out=conversations(own.held_out), test=conversations(own.test))
     if isinstance(own, str | Mapping):
         raise ValueError(
             f"task must be a Task or rows, such as a datasets.Dataset, not {type(own).__name__} "
@@ -323,7 +320,7 @@ def own_task(own: Own, seed: int = 0, name: str = "") -> Task:
         if not name or (answer and str(answer).strip()):
             rows.append(example_of(row, where))
     own_name = getattr(getattr(own, "info", None), "dataset_name", None) or "rows"
-    return deduplicated(_divided(rows, name or own_name, name or "the task", seed))
+    return deduplicated(_divided(conversations(rows), name or own_name, name or "the task", seed))
 
 
 def _rows(own: Iterable[Any]) -> Iterable[Any]:

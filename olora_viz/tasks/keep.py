@@ -14,6 +14,7 @@ from olora_viz.tasks import TASKS, load_task
 from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import Encoded, Encoding, encode, front_of
 from olora_viz.tasks.files import TASK_ENDINGS, is_plain, read_examples, read_text
+from olora_viz.tasks.rows import all_answers
 from olora_viz.tasks.task import AUTO, NONE, Example
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def text_to_keep(
         raise ValueError(f"{unknown('text to keep', keep, (AUTO, NONE, *TASKS))} (or pass a text file or a task file)")
     if is_name or path.suffix.lower() in TASK_ENDINGS:
         task = load_task(keep, split_seed) if is_name else None
-        examples = list(task.held_out + task.test + task.train if task else read_examples(path))
-        texts = {_normalized(example) for example in examples}
+        examples = task.held_out + task.test + task.train if task else read_examples(path)
+        texts = {_normalized(example) for example in all_answers(examples)}
         read = _examples(
             keep if task else path.name, examples, tokenizer, context, chat,
             plain_text=is_plain(examples, repr(keep)), ends=task is None or task.ends,
@@ -168,7 +169,7 @@ def _examples(
         )  # fmt: skip
 
     measured = {*map(_normalized, examples[:MOST_EXAMPLES])}
-    others = [example for example in examples[MOST_EXAMPLES:] if _normalized(example) not in measured]
+    others = [each for each in all_answers(examples[MOST_EXAMPLES:]) if _normalized(each) not in measured]
     read, replayed = encoded(examples[:MOST_EXAMPLES]), encoded(_spread(others)).kept if others else ()
     return TextToKeep(name, read.kept, sum(len(example.answer.encode()) for example in read.examples), replayed)
 

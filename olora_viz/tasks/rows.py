@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from olora_viz.machine.wording import listed
@@ -92,8 +92,8 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
       answer. Its optional `answer` is the decisive word of the output, such as "answer3".
     - `question`, `answer`: the prompt is `question_prompt`.
     - `messages`, a list of `role` ("system", "user" or "assistant") and `content`: the assistant's last one is the
-      answer, and `chat_prompt` of those before it is the prompt; what follows it is left out. See `answers_in` for the
-      answers before it.
+      answer, and `chat_prompt` of those before it is the prompt; what follows it is left out. See `all_answers` for
+      those before it.
     - `conversations`: the same, with `from` ("system", "human" or "gpt") and `value`.
     - `answers`, or a list as `answer`, in place of one `answer`: several right ones. The first is learned, and a
       metric accepts any.
@@ -159,19 +159,22 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     return Example(prompt, gap + answer, choices, line, messages, others)
 
 
-def answers_in(row: Example) -> tuple[Example, ...]:
-    """Return an example for each answer of the assistant's in a row, given that of its last one.
+def all_answers(rows: Iterable[Example]) -> tuple[Example, ...]:
+    """Return an example for each answer of the assistant's in conversations, each given as its last answer.
 
     The prompt of each is what was said before it. Choices are those of the last answer, which alone is then asked.
 
     >>> turns = ("user", "1?"), ("assistant", "2"), ("user", "3?")
-    >>> [answer.answer for answer in answers_in(Example(chat_prompt(turns), " 4", messages=turns))]
+    >>> [answer.answer for answer in all_answers([Example(chat_prompt(turns), " 4", messages=turns)])]
     [' 2', ' 4']
     """
-    before = () if row.choices else enumerate(row.messages)
-    answers = ((row.messages[:k], text) for k, (role, text) in before if role == "assistant")
-    earlier = (Example(chat_prompt(said), f" {text}", line=row.line, messages=said) for said, text in answers)
-    return *earlier, row
+    answers: list[Example] = []
+    for row in rows:
+        before = () if row.choices else enumerate(row.messages)
+        said = ((row.messages[:k], text) for k, (role, text) in before if role == "assistant")
+        answers += (Example(chat_prompt(turns), f" {text}", line=row.line, messages=turns) for turns, text in said)
+        answers.append(row)
+    return tuple(answers)
 
 
 def _several(given: dict[str, object], where: str) -> tuple[dict[str, object], tuple[str, ...]]:

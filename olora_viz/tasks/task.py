@@ -266,16 +266,16 @@ HELD_OUT_SHARE = 0.1
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|(?<!\w)-(?=[\s\d])|[^\w\s.,;:!?…\"'`´()\[\]{}“”„‘’«»–—-]")
 
 
-def conversations(examples: Sequence[Example]) -> int:
-    """Count the conversations of examples: those with whose messages and answer no other one begins.
+def conversations(examples: Sequence[Example]) -> tuple[Example, ...]:
+    """Return the last answer of each conversation: the examples with whose messages and answer no other one begins.
 
     >>> first = Example("1?", " 2", messages=(("user", "1?"),))
     >>> second = Example("3?", " 4", messages=(*first.messages, ("assistant", "2"), ("user", "3?")))
-    >>> conversations([first, second, Example("5?", " 6")])
-    2
+    >>> [example.answer for example in conversations([first, second, Example("5?", " 6")])]
+    [' 4', ' 6']
     """
     begun = {e.messages[:k] for e in examples for k, (role, _) in enumerate(e.messages, 1) if role == "assistant"}
-    return sum((*example.messages, ("assistant", example.answer.strip())) not in begun for example in examples)
+    return tuple(e for e in examples if (*e.messages, ("assistant", e.answer.strip())) not in begun)
 
 
 class Parts(NamedTuple):

@@ -172,8 +172,8 @@ def preview(
     read = f"as {model} reads them, token by token" if tokenizer else "as text"
     missing = "" if tokenizer else f" Tokens are shown once {model} is on this server."
     unused = "" if chat else unused_template(tokenizer, model)
-    n = conversations(examples)
-    turns = f" {counted(n, 'conversation')}, {len(examples):,} answers: each is an example, after what came before."
+    n = len(conversations(examples))
+    turns = f" {counted(n, 'conversation')}, {len(examples):,} examples: all answers are learned, or the last judged."
     legend = Markup(
         '<p class="hint">Your first examples {}. <mark>Highlighted</mark>: what is trained.{}{}{}</p>'
     ).format(read, turns * (n < len(examples)), missing, unused and f" {unused}.")

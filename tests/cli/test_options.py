@@ -11,6 +11,8 @@ from olora_viz.machine.devices import DTYPES
 from olora_viz.measures.catalogue import intervals_of_measures
 from olora_viz.races.config import NAMES_OF_SETTINGS, RaceConfig
 from olora_viz.races.fields import BY_NAME, FIELDS
+from olora_viz.tasks.keep import AUTO, NONE
+from olora_viz.tasks.metrics import METRICS
 
 VERBS = {
     name: parser
@@ -42,6 +44,7 @@ def test_the_table_has_all_settings_of_a_race_but_who_races_where_and_what_is_me
     assert {"weight_decay", "clip"} <= {each.name for each in fields(Lane)}
     assert {field.name for field in FIELDS} == {*NAMES_OF_SETTINGS}
     assert (*BY_NAME["dtype"].choices,) == ("auto", *DTYPES)
+    assert (*BY_NAME["metric"].choices,) == (AUTO, *METRICS, NONE)
 
 
 @pytest.mark.parametrize("name", BY_NAME)

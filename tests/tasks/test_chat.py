@@ -31,7 +31,7 @@ from olora_viz.tasks import Example, Task, encode
 from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import pieces_of
 from olora_viz.tasks.files import sha256_of
-from olora_viz.tasks.rows import answers_in, example_of
+from olora_viz.tasks.rows import all_answers, example_of
 from olora_viz.views.runs import preview
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Co"]), max_size=12)
@@ -86,7 +86,7 @@ def test_what_is_supervised_of_a_conversation_is_what_transformers_takes_for_the
     turns = [*[("system", system)] * (system is not None), *turns]
     messages = dicts([(role, text.strip()) for role, text in turns])
     tokenizer = bytes_tokenizer(TEMPLATES[name])
-    examples = answers_in(example_of({"messages": messages}, "a row"))
+    examples = all_answers([example_of({"messages": messages}, "a row")])
     kept = encode(examples, tokenizer, context=sys.maxsize, chat=Chat(tokenizer, name), ends=True).kept
     whole = tokenizer.apply_chat_template(
         messages, chat_template=SPOKEN[name], return_dict=True, return_assistant_tokens_mask=True

@@ -109,6 +109,20 @@ def test_a_text_that_is_trained_on_is_refused(tmp_path):
     assert read("addition", task="number-words")
 
 
+def test_of_conversations_to_keep_the_last_answer_is_measured_and_the_others_are_no_other_text(tmp_path):
+    said = [[("user", f"{n}?"), ("assistant", f"{n}"), ("user", "more?"), ("assistant", "no")] for n in range(100)]
+    rows = [{"messages": [{"role": role, "content": text} for role, text in turns]} for turns in said]
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    kept, tokenizer = read(path), load_model("glassllm")[1]
+    asked = [tokenizer.decode(each.ids[: each.supervised_from]) for each in kept.encoded]
+    assert len(set(asked)) == MOST_EXAMPLES
+    assert all("more?" in prompt for prompt in asked)
+    assert len(kept.to_replay) > 100 - MOST_EXAMPLES  # of the others every answer
+    with pytest.raises(ValueError, match="has all training examples"):
+        read(path, task=path)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_of_models_reads_the_text_of_the_package(family):
     model, (_, tokenizer) = tiny(family), load_model("glassllm")

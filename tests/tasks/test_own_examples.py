@@ -21,6 +21,7 @@ from olora_viz.models import loading as tokenizers
 from olora_viz.tasks import Example, encode
 from olora_viz.tasks.encoding import pieces_of
 from olora_viz.tasks.files import FILE_FORMATS, read_examples
+from olora_viz.tasks.rows import all_answers
 from olora_viz.views import runs as own_examples
 from olora_viz.views.runs import preview
 from olora_viz.web.guard.limits import Limits
@@ -81,9 +82,10 @@ def test_a_character_of_several_tokens_is_written_once(text):
 
 def test_a_preview_of_conversations_counts_them_and_highlights_each_answer_of_the_assistant_once(tmp_path):
     said = {"messages": [{"role": role, "content": text} for role, text in SPOKEN]}
-    examples = read_examples(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, [said, said, ROWS[0]]))))
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, [said, said, ROWS[0]])))
+    examples = all_answers(read_examples(path))
     shown = preview(examples, TOKENIZERS["glassllm"], model="glassllm", longest=128)
-    assert "3 conversations, 5 answers: each is an example, after what came before." in shown
+    assert "3 conversations, 5 examples: all answers are learned, or the last judged." in shown
     marked = ["".join(boxes(part, "mark")) for part in shown.split('class="tokens')[1:]]
     assert marked == [f" {answer}<eos>" for answer in ("four", "six", "four")]
     assert "conversation" not in preview(examples[-1:], TOKENIZERS["glassllm"], model="glassllm", longest=128)

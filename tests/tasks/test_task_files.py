@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from support.task_files import PAIR, load, write
 
 import olora_viz as ov
+from olora_viz.races.data import task_of
 from olora_viz.tasks import Example, files, load_task
 from olora_viz.tasks import rows as of_rows
 from olora_viz.tasks.built_in import SPEAKERS, alpaca_messages, alpaca_prompt, chat_prompt, question_prompt
 from olora_viz.tasks.files import own_task, read_examples
-from olora_viz.tasks.rows import answers_in, example_of
-from olora_viz.tasks.task import conversations
+from olora_viz.tasks.rows import all_answers, example_of
+from olora_viz.tasks.task import Parts, by_content, conversations
 
 
 def all_of(task):
@@ -117,7 +118,7 @@ def chat_of(turns):
 
 def test_every_answer_of_a_chat_is_an_example_after_what_was_said_and_what_follows_the_last_is_left_out():
     whole = example_of(chat_of(TURNS), "here", 7)
-    first, last = answers_in(whole)
+    first, last = all_answers([whole])
     assert (first.messages, first.answer, first.line) == (tuple(TURNS[:2]), " 2", 7)
     assert (last.messages, last.answer, last.line) == (tuple(TURNS[:-1]), " 4", 7)
     assert first == example_of(chat_of(TURNS[:3]), "here", 7)
@@ -129,7 +130,7 @@ def test_every_answer_of_a_chat_is_an_example_after_what_was_said_and_what_follo
 
 def test_choices_are_those_of_the_last_answer_which_alone_is_asked_then():
     row = chat_of(TURNS) | {"choices": ["4", "5"]}
-    (asked,) = answers_in(example_of(row, "here"))
+    (asked,) = all_answers([example_of(row, "here")])
     assert (asked.answer, asked.choices, asked.messages) == (" 4", (" 4", " 5"), tuple(TURNS[:-1]))
 
 
@@ -150,16 +151,84 @@ def test_a_conversation_is_never_in_two_parts_of_a_task_and_its_other_rows_chang
     parts = [{each.line for each in part} for part in (task.train, task.held_out, task.test)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 200
     assert all(parts)
-    assert len(read_examples(path)) == sum(1 + n % 4 for n in range(200))
-    assert conversations(read_examples(path)) == 200
+    read = read_examples(path)
+    assert len(read) == len(conversations(all_answers(read))) == 200
+    assert len(all_answers(read)) == sum(1 + n % 4 for n in range(200))
     some, every = (
         {(each.prompt, part) for part in ("train", "held_out", "test") for each in getattr(own_task(given), part)}
         for given in (rows[50:], rows)
     )
-    hello = chat_prompt([("user", "Hello")])
-    assert {each for each in some if each[0] != hello} <= every
-    assert [part for prompt, part in every if prompt == hello] == ["held_out"]  # in which it begins a conversation
+    assert some <= every
     assert len({prompt for prompt, _ in every}) == len(every)
+
+
+def said_by(row):
+    return tuple((each["role"], each["content"]) for each in row["messages"])
+
+
+def last_of(row):
+    """The prompt and the answer of the last answer of a conversation."""
+    *before, (_, answer) = said_by(row)
+    return chat_prompt(before), f" {answer}"
+
+
+@pytest.mark.parametrize("own_part", ["a file", "rows", "a Task", "a test file"])
+def test_every_answer_of_a_training_conversation_is_learned_and_of_a_judged_one_the_last_alone(tmp_path, own_part):
+    rows = chats(120)
+    texts = [json.dumps(row) for row in rows]
+    path = write(tmp_path, "chats.jsonl", "\n".join(texts[:90] if own_part == "a test file" else texts))
+    config = ov.RaceConfig(task=str(path), eval_size=9999)
+    if own_part == "a test file":
+        config = config.replace(test=str(write(tmp_path, "test.jsonl", "\n".join(texts[90:]))))
+    task = task_of(config, {"rows": rows, "a Task": load_task(path)}.get(own_part))
+    lasts = dict(map(last_of, rows))
+    judged = [(each.prompt, each.answer) for each in task.held_out + task.test]
+    assert len(set(judged)) == len(judged) >= 20
+    assert {*judged} <= {*lasts.items()}  # as many as conversations, each by its last answer
+    if own_part == "a test file":
+        assert {(each.prompt, each.answer) for each in task.test} == {*map(last_of, rows[90:])}
+    learned = {(each.prompt, each.answer) for each in task.train}
+    for row in rows:
+        said = said_by(row)
+        every = {(chat_prompt(said[:k]), f" {said[k][1]}") for k in range(1, len(said), 2)}
+        assert last_of(row) in judged or every <= learned
+
+
+def test_rows_that_begin_another_conversation_are_parts_of_it(tmp_path):
+    """A file may have a row for each answer, with what was said before it: its answers are not independent either."""
+    rows = chats(120)
+    begun = [chat_of(said_by(row)[:k]) for row in rows for k in range(2, len(row["messages"]) + 1, 2)]
+    assert len(begun) > len(rows)
+    whole, in_parts = own_task(rows), own_task(begun)
+    read = [
+        [(each.prompt, each.answer) for each in read_examples(write(tmp_path, f"{len(each)}.json", json.dumps(each)))]
+        for each in (begun, rows)
+    ]
+    assert read[0] == read[1] == [*map(last_of, rows)]
+    assert [[(each.prompt, each.answer) for each in part] for part in (in_parts.held_out, in_parts.test)] == [
+        [(each.prompt, each.answer) for each in part] for part in (whole.held_out, whole.test)
+    ]
+    assert {(each.prompt, each.answer) for each in in_parts.train} == {
+        (each.prompt, each.answer) for each in whole.train
+    }
+    every = all_answers(example_of(row, "a row") for row in rows)
+    by_hand = ov.Task("by hand", "", every[:100], every[100:200], test=every[200:])
+    judged = own_task(by_hand)
+    assert (judged.train, len(judged.held_out)) == (every[:100], len(conversations(every[100:200])))
+    for part in (judged.held_out, judged.test):
+        assert len(part) == len(conversations(part)) < 100
+
+
+def test_a_run_whose_version_judged_every_answer_of_a_conversation_is_not_resumed(tmp_path, monkeypatch):
+    path = write(tmp_path, "chats.jsonl", "\n".join(map(json.dumps, chats(60))))
+    config = ov.RaceConfig(task=str(path), lanes=(ov.Lane("lora"),), steps=3, batch_size=2, eval_every=1)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(files, "by_content", lambda *given: Parts(*map(all_answers, by_content(*given))))
+        race = ov.race(config)
+        next(race)
+        race.save(tmp_path / "run")
+    with pytest.raises(ValueError, match="made by an earlier version, whose losses were of other examples: start it"):
+        ov.resume_run(tmp_path / "run")
 
 
 def test_a_race_on_conversations_counts_them_and_their_answers(tmp_path):
@@ -171,8 +240,14 @@ def test_a_race_on_conversations_counts_them_and_their_answers(tmp_path):
     task = race.task
     assert race.summary()["examples"]["train"] == len(task.train) > 60
     count = len({each.line for each in task.examples})
-    words = f"{len(task.test)} for the test at the end: answers in {count} conversations."
-    assert words in race.data.about_held_out.parts
+    about = race.data.about_held_out
+    words = (
+        f"{len(task.test)} for the test at the end: answers in {count} conversations, of each held-out and test one "
+    )
+    assert f"{words}the last." in about.parts
+    judged = {each.line for each in task.held_out}
+    assert (about.examples, about.test) == (len(judged), len({each.line for each in task.test}))
+    assert last.eval_examples.loss.shape == (1, len(judged))
     pairs = write(tmp_path, "pairs.jsonl", "\n".join(f'{{"prompt": "{n}?", "answer": "{n}"}}' for n in range(60)))
     assert "conversation" not in ov.race(replace(config, task=str(pairs))).data.about_held_out.parts
 

@@ -16,7 +16,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_spec import parse_lanes, write_lane
 from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.fields import ORDERS_OF_BATCHES
+from olora_viz.races.fields import BY_NAME, ORDERS_OF_BATCHES
 from olora_viz.tasks import TASKS
 from olora_viz.views.html import problem
 from olora_viz.web.guard.config import checked_config, problems
@@ -54,6 +54,7 @@ MORE = st.fixed_dictionaries(
         "truncate": st.sampled_from(["0", "1"]),
         "chat": st.sampled_from(["0", "1"]),
         "patience": st.just("") | st.integers(1, 200).map(str),
+        "metric": st.sampled_from([*BY_NAME["metric"].choices, "number:0.01"]),
     },
 )
 LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ._+@=#-]{0,47}", fullmatch=True)
@@ -248,6 +249,12 @@ def test_names_that_mean_nothing_are_noted_and_left_out() -> None:
         ("eval_size=513", "held-out examples must be a whole number from 1 to 512, not '513'"),
         ("keep_best=yes", "keep_best must be 0 or 1, not 'yes'"),
         ("chat=true", "chat must be 0 or 1, not 'true'"),
+        (
+            "metric=bleu",
+            "unknown metric 'bleu'; choose from auto, none, exact, first-word, number, f1, chrf, or number:",
+        ),
+        ("metric=number:-1", "the tolerance of a number is a share of at least 0, such as number:0.01, not '-1'"),
+        ("metric=", "unknown metric ''"),
         ("patience=0", "evaluations without improvement must be a whole number from 1 to 200"),
         ("start=yes", "start must be 0 or 1, not 'yes'"),
         ("lane=olra", "unknown initialization 'olra'; did you mean 'olora'"),

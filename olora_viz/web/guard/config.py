@@ -22,7 +22,8 @@ from olora_viz.models import MODELS
 from olora_viz.races.config import KEPT, RaceConfig, Settings, automatic_interval
 from olora_viz.races.fields import FIELDS, RaceField
 from olora_viz.tasks import TASKS
-from olora_viz.tasks.keep import NONE
+from olora_viz.tasks.keep import AUTO, NONE
+from olora_viz.tasks.metrics import check_metric
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, TOKEN, FileKind, OwnFiles
 
@@ -224,6 +225,8 @@ def checked_settings(steps: int, asked: Any, wrong: Problems) -> Settings:
             return wrong.check(_targets, value, instead=None)
         if (field.empty and is_empty(value)) or (name == "keep" and is_token(value)):
             return value or None
+        if name == "metric":
+            return wrong.check(_metric, value, instead=AUTO)
         rules: dict[type, tuple[Callable[..., Any], tuple[Any, ...]]] = {
             int: (whole, ends.get(name, ())), float: (number, (name == "weight_decay",)),
             str: (_one_of, (tuple(field.choices),)), bool: (_switch, ()),
@@ -238,6 +241,12 @@ def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(unknown(what, word(value), allowed))
     return value
+
+
+def _metric(value: Any) -> str:
+    """Read the name of a metric, also ``number:0.01``."""
+    check_metric(name := word(value))
+    return name
 
 
 def _switch(what: str, value: Any) -> bool:

@@ -31,13 +31,15 @@ const look = async () => {
 const show = () => {
   for (const input of inputs) {
     const text = props.value[input.name];
-    // What stands for a visitor's own file is no choice that every page has.
-    const own = input instanceof HTMLSelectElement && text.startsWith("file:");
-    if (own && ![...input.options].some(({ value }) => value === text)) {
+    // What stands for a visitor's own file is no choice that every page has, nor is number:0.01.
+    if (
+      input instanceof HTMLSelectElement &&
+      ![...input.options].some(({ value }) => value === text)
+    ) {
       [...input.options]
         .filter(({ value }) => value.startsWith("file:"))
         .forEach((old) => old.remove());
-      input.add(new Option("your file", text));
+      input.add(new Option(text.startsWith("file:") ? "your file" : text, text));
     }
     if (input !== document.activeElement || input.value.trim() !== text) input.value = text;
   }
