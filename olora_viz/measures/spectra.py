@@ -17,6 +17,10 @@ from olora_viz.machine.memory import check_memory
 ROWS_AT_ONCE = 512
 """The rows of a large matrix whose squares are in memory at once."""
 
+SMALL = 1024
+"""Below this size torch finds all eigenvectors at least as soon as SciPy some: SciPy's LAPACK has threads of its own,
+which wait for each other, and on a busy machine for longer than they compute."""
+
 
 def singular_values(W: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch m"]:
     """Return the singular values of W in float64, descending, m = min(out, in).
@@ -43,17 +47,21 @@ def leading_vectors(W: Float[Tensor, "out in"], r: int) -> Float[Tensor, "out r"
     >>> leading_vectors(torch.tensor([[0.0, 3.0], [4.0, 0.0]]), 1).abs().T
     tensor([[0., 1.]], dtype=torch.float64)
     """
-    from scipy.linalg import eigh
-
     W = in_float64(W.detach())
     is_tall = W.shape[0] > W.shape[1]
-    gram = (W.mT @ W if is_tall else W @ W.mT).cpu().numpy()
-    ends = [len(gram) - r, len(gram) - 1]
-    # Transposed, it is in LAPACK's order of entries and is not copied.
-    squares, vectors = eigh(gram.T, subset_by_index=ends, overwrite_a=True, check_finite=False)
+    gram = W.mT @ W if is_tall else W @ W.mT
+    if len(gram) < SMALL:
+        squares, vectors = (of_all[..., -r:] for of_all in torch.linalg.eigh(gram))
+    else:
+        from scipy.linalg import eigh
+
+        ends = [len(gram) - r, len(gram) - 1]
+        # Transposed, it is in LAPACK's order of entries and is not copied.
+        some = eigh(gram.cpu().numpy().T, subset_by_index=ends, overwrite_a=True, check_finite=False)
+        squares, vectors = map(torch.from_numpy, some)
     if squares[0] < 1e-8 * squares[-1]:
         return None
-    V = torch.from_numpy(vectors).to(W.device).flip(1)
+    V = vectors.to(W.device).flip(1)
     return torch.linalg.qr(W @ V).Q if is_tall else V
 
 

@@ -324,6 +324,8 @@ def intruder_dimensions(
 ) -> Intruders:
     """Look for new leading singular vectors of W + BA that resemble none of W's.
 
+    Of W + BA only the leading ones are computed, of W all, once for each `Weight`.
+
     Args:
         W: the base weight.
         moved: factors of ΔW, including the scale.
@@ -343,10 +345,14 @@ def intruder_dimensions(
         (1, [0.6, 0.8])
     """
     W = W if isinstance(W, Weight) else Weight(W)
-    U, sigma, _ = torch.linalg.svd(W.W + in_float64(moved.B) @ in_float64(moved.A), full_matrices=False)
+    whole = W.W + in_float64(moved.B) @ in_float64(moved.A)
+    top = min(top, *whole.shape)
+    U = leading_vectors(whole, top)
+    if U is None:
+        U = torch.linalg.svd(whole, full_matrices=False).U[:, :top]
     known = W.U[:, W.sigma > rounding(W)]
-    cosines = (known.mT @ U[:, :top]).abs()
-    return Intruders(sigma[:top], cosines.amax(0), threshold)
+    cosines = torch.nn.functional.pad((known.mT @ U).abs(), (0, 0, 0, 1))  # a row of zeros: W may have no vectors
+    return Intruders((U.mT @ whole).norm(dim=1), cosines.amax(0), threshold)
 
 
 def rounding(W: Weight) -> float:

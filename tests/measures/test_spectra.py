@@ -191,3 +191,22 @@ def test_no_update_and_a_scaled_one_bring_no_intruders():
     for factor in (0.0, 0.7):
         moved = Start(A=factor * S[:3, None] * Vh[:3], B=U[:, :3])
         assert intruder_dimensions(W, moved).count == 0
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (30, 20), (6, 8)])
+@pytest.mark.parametrize("size", [0.1, 1.0, 10.0])
+def test_intruders_are_those_of_whole_decompositions(shape, size):
+    drawn = torch.Generator().manual_seed(0)
+    W = weight(shape)
+    A, B = (torch.randn(n, generator=drawn).double() for n in ((2, shape[1]), (shape[0], 2)))
+    found = intruder_dimensions(W, Start(A=size * A, B=B))
+    U, sigma, _ = torch.linalg.svd(W + size * B @ A, full_matrices=False)
+    similarity = (torch.linalg.svd(W, full_matrices=False).U.mT @ U[:, :10]).abs().amax(0)
+    torch.testing.assert_close(found.sigma, sigma[:10])
+    torch.testing.assert_close(found.similarity, similarity, rtol=0, atol=1e-9)
+    assert found.count == int((similarity < 0.5).sum())
+
+
+def test_all_vectors_are_intruders_where_the_weight_is_zero():
+    found = intruder_dimensions(torch.zeros(4, 5), Start(A=torch.eye(2, 5), B=torch.eye(4, 2)), top=2)
+    assert found.similarity.tolist() == [0.0, 0.0]

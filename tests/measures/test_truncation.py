@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.starts import CLOSE, every_from_weight, every_shape, gaussian, weight
 
+from olora_viz.measures import spectra
 from olora_viz.measures import truncation as module
 from olora_viz.measures.spectra import singular_values
 from olora_viz.measures.truncation import Weight, is_part, truncation
@@ -56,9 +57,11 @@ def test_for_a_diagonal_the_claim_is_true_and_olora_may_still_take_the_smallest(
 
 @pytest.mark.parametrize("shape", [(24, 40), (40, 24), (32, 32)])
 @pytest.mark.parametrize("permuted", [False, True])
-def test_the_leading_vectors_alone_give_the_numbers_of_all(shape, permuted, monkeypatch):
+@pytest.mark.parametrize("small", [2, spectra.SMALL])
+def test_the_leading_vectors_alone_give_the_numbers_of_all(shape, permuted, small, monkeypatch):
     exact = Weight(weight(shape))
     monkeypatch.setattr(module, "LARGE", 2)
+    monkeypatch.setattr(spectra, "SMALL", small)
     some = Weight(weight(shape))
     if permuted:
         order = torch.randperm(shape[1], generator=torch.Generator().manual_seed(0))
