@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import (
     INTERRUPTED,
@@ -80,27 +81,44 @@ def _next(chain: Chain, shown: Shown) -> ChainLink | None:
         return next(chain, None)
 
 
+_SHOWN: dict[str, tuple[str, Callable[[float | None], str]]] = {
+    "update": ("‖ΔW‖/‖W‖", percent),
+    "all_updates": ("all links", percent),
+    "effective_rank": ("effective rank", partial(number, form=".1f")),
+    "angle": ("angle", partial(number, form=".1f")),
+    "intruders": ("intruders of 10", partial(number, form=".1f")),
+    "text_loss": ("loss on the text", partial(number, form=".3f")),
+    "drift": ("drift", number),
+}
+"""The measurements of a lane after a link, see `Chain.links`: the head of the column, and how a value is written."""
+
+
 def print_chain(chain: Chain) -> None:
-    """Print the held-out loss and accuracy of every lane on every task, after every link, and how far it moved."""
+    """Print what every lane knows of every task after every link, held-out, how far it moved and what it forgot."""
     from olora_viz.races.chain import kept, sentences
 
     tasks = list(dict.fromkeys(chain.tasks))
+    ended = [lane["moved"] | lane for link in chain.links for lane in link["lanes"].values()]
+    shown = [key for key in _SHOWN if any(lane.get(key) is not None for lane in ended)]
     rows = [["lane", "after", *(f"{task} {what}" for task in tasks for what in ("loss", "accuracy"))]]
-    rows[0] += ["‖ΔW‖/‖W‖", "all links", "effective rank", "angle"]
+    rows[0] += [_SHOWN[key][0] for key in shown]
+
+    def measured(values: Mapping[str, Any]) -> list[str]:
+        return [_SHOWN[key][1](values.get(key)) for key in shown]
 
     def cells(results: dict[str, dict[str, float | None]]) -> list[str]:
         parts = (results.get(task, {"loss": None, "accuracy": None}) for task in tasks)
         return [text for part in parts for text in (number(part["loss"], ".3f"), percent(part["accuracy"]))]
 
-    rows.append(["(base model)", "", *cells(chain.base), "", "", "", ""])
+    base = {"text_loss": chain.links[0].get("base_text_loss")} if chain.links else {}
+    rows.append(["(base model)", "", *cells(chain.base), *measured(base)])
     for label in chain.labels:
         for at, link in enumerate(chain.links, 1):
             if lane := link["lanes"].get(label):
-                update, whole, rank, angle = lane["moved"].values()
-                moves = [percent(update), percent(whole), number(rank, ".1f"), number(angle, ".1f")]
-                rows.append([label, f"{at} {link['task']}", *cells(lane["results"]), *moves])
+                of_lane = measured(lane["moved"] | lane)
+                rows.append([label, f"{at} {link['task']}", *cells(lane["results"]), *of_lane])
             else:
-                rows.append([label, f"{at} {link['task']}", "diverged", *[""] * (2 * len(tasks) + 3)])
+                rows.append([label, f"{at} {link['task']}", "diverged", *[""] * (2 * len(tasks) + len(shown) - 1)])
                 break
     print_table(rows)
     print(f"{counted(len(chain.links), 'link')} of {len(chain.tasks)}; results are on held-out examples")

@@ -339,6 +339,15 @@ class Race(Iterator[Step]):
         return self._step.now.forgotten
 
     @property
+    def final_forgotten(self) -> Forgotten | None:
+        """The same of `lanes`: with ``keep_best``, once the race has ended, of their best adapters."""
+        best = self.state.best if self.config.keep_best and self.status != RACING else None
+        if self.forgotten is None or best is None or best.forgotten is None:
+            return self.forgotten
+        pairs = zip(best.forgotten, self.forgotten, strict=True)
+        return Forgotten(*(np.where(np.isfinite(best.loss), at_best, last) for at_best, last in pairs))
+
+    @property
     def torn(self) -> bool:
         """Whether a step is halfway, so that parameters and clock may not belong together: only while one runs."""
         return self._step.torn
@@ -474,15 +483,10 @@ class Race(Iterator[Step]):
                 base["test_score"] = finite_or_none(tested.base.score[0]) if tested else None
                 for k, values in enumerate(lanes.values()):
                     values["test_score"] = finite_or_none(tested.lanes.score[k]) if tested else None
-        if self.text and self.forgotten:
+        if self.text and self.final_forgotten:
             base["text_loss"] = self.text.loss
-            best = self.state.best if config.keep_best and self.status != RACING else None
-            shown = self.forgotten
-            if best is not None and best.forgotten is not None:  # of the adapters that are exported
-                pairs = zip(best.forgotten, shown, strict=True)
-                shown = Forgotten(*(np.where(np.isfinite(best.loss), at_best, last) for at_best, last in pairs))
             for k, values in enumerate(lanes.values()):
-                for name, of_lanes in shown._asdict().items():
+                for name, of_lanes in self.final_forgotten._asdict().items():
                     values[f"final_{name}"] = finite_or_none(of_lanes[k])
         return {
             "status": self.status,

@@ -9,6 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -17,10 +18,12 @@ from support.verbs import objects, run
 from torch import Tensor, nn
 
 import olora_viz as ov
+from olora_viz.cli.chain import print_chain
 from olora_viz.initializers import INITIALIZERS, Start
 from olora_viz.lanes.adapters import Lanes, attach_planned
 from olora_viz.lanes.past import Past
 from olora_viz.lanes.plan import plan_adapters
+from olora_viz.measures.forgetting import base_predictions, forgotten
 from olora_viz.races import chain as chain_module
 from olora_viz.races.chain import Chain, kept, sentences
 from olora_viz.races.race import Race
@@ -203,6 +206,83 @@ def test_how_far_lanes_move_is_that_of_their_dense_updates(whole: Chain) -> None
         assert moved["all_updates"] == pytest.approx(float((own + before).norm() / W.norm()), rel=1e-4)
         cosine = float(own @ before / own.norm() / before.norm())
         assert moved["angle"] == pytest.approx(math.degrees(math.acos(cosine)), abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """A chain of two links at high rates, which measures a text to keep."""
+    lanes = tuple(lane.replace(lr=3e-3 if lane.is_dense else 2e-2) for lane in LANES)
+    config = SHORT.replace(lanes=lanes, keep="auto", eval_every=1, keep_best=True)
+    return raced(ov.chain(config, TASKS[:2], folder=tmp_path_factory.mktemp("chains") / "fast"))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_intruders_are_those_of_the_dense_weights_against_those_before_the_chain(fast: Chain, number: int) -> None:
+    lanes = restored(Path(fast.folder, f"link-{number}")).lanes
+    weights = {name: lanes.plan.weight(name).double() for name in lanes.layers}
+    known = {name: torch.linalg.svd(W, full_matrices=False).U for name, W in weights.items()}
+    found = []
+    for k, label in enumerate(fast.labels):
+        count = 0
+        for name, W in weights.items():
+            before = 0.0 if lanes.past is None else lanes.past.update(name, k).double()
+            U = torch.linalg.svd(W + before + lanes.delta(name, k).double(), full_matrices=False).U[:, :10]
+            count += int(((known[name].mT @ U).abs().amax(0) < 0.5).sum())
+        found.append(count)
+        assert fast.links[number - 1]["lanes"][label]["moved"]["intruders"] == count / len(weights)
+    assert len(set(found)) > 2, found
+
+
+def test_in_large_models_intruders_are_not_counted_and_the_rest_is_measured(
+    fast: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    race = restored(Path(fast.folder, "link-2"))
+    monkeypatch.setattr(chain_module, "MOST_WORK", 1e7)
+    moves = chain_module.moved(race.lanes, race.state.out)
+    assert np.isnan(moves.pop("intruders")).all()
+    for k, lane in enumerate(fast.links[1]["lanes"].values()):
+        known = {name: value for name, value in lane["moved"].items() if name != "intruders"}
+        assert {name: values[k] for name, values in moves.items()} == pytest.approx(known, rel=1e-4)
+
+
+def test_a_link_begins_with_what_the_earlier_one_forgot(fast: Chain) -> None:
+    """Of the best adapters, which are merged, and against the model before the first link."""
+    first, second = (restored(Path(fast.folder, f"link-{i}")) for i in (1, 2))
+    assert (first.state.best.step < first.done).any()
+    lanes = [fast.links[0]["lanes"][label] for label in fast.labels]
+    assert second.text.start_loss == pytest.approx([lane["text_loss"] for lane in lanes], rel=1e-4)
+    assert second.text.start_drift == pytest.approx([lane["drift"] for lane in lanes], rel=1e-3)
+    assert min(second.text.start_drift) > 0.01
+    assert [link["base_text_loss"] for link in fast.links] == pytest.approx([first.text.loss] * 2)
+
+
+def test_what_a_lane_forgot_is_that_of_its_merged_model(fast: Chain) -> None:
+    race = restored(Path(fast.folder, "link-2"))
+    base, _ = ov.load_model("glassllm")
+    batches = race.data.batches(race.data.text.encoded, 8)
+    before = base_predictions(base, batches)
+    for k, label in enumerate(fast.labels):
+        lane, alone = fast.links[1]["lanes"][label], forgotten(race.lanes.merge(k), batches, before, 1)
+        assert (lane["text_loss"], lane["drift"]) == pytest.approx((alone.text_loss[0], alone.drift[0]), rel=1e-3)
+
+
+def test_what_is_not_known_of_an_older_chain_has_no_column(
+    fast: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_chain(fast)
+    head, base, *_ = capsys.readouterr().out.splitlines()
+    assert head.split()[-8:] == "intruders of 10 loss on the text drift".split()
+    assert base.split()[-2:] == [f"{fast.links[0]['base_text_loss']:.3f}", "–"]
+    values = json.loads(Path(fast.folder, "chain.json").read_text("utf-8"))
+    for link in values["links"]:
+        del link["base_text_loss"]
+        for lane in link["lanes"].values():
+            del lane["moved"]["intruders"], lane["text_loss"], lane["drift"]
+    (tmp_path / "chain.json").write_text(json.dumps(values), "utf-8")
+    older = ov.resume_chain(tmp_path)
+    assert older.frame().equals(fast.frame())
+    print_chain(older)
+    assert capsys.readouterr().out.splitlines()[0].split()[-1] == "angle"
 
 
 def test_exports_hold_the_whole_chain(whole: Chain, tmp_path: Path) -> None:
