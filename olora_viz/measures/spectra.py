@@ -18,8 +18,9 @@ ROWS_AT_ONCE = 512
 """The rows of a large matrix whose squares are in memory at once."""
 
 SMALL = 1024
-"""Below this size torch finds all eigenvectors at least as soon as SciPy some: SciPy's LAPACK has threads of its own,
-which wait for each other, and on a busy machine for longer than they compute."""
+"""Below this size torch finds all eigenvectors, and not SciPy some: its LAPACK has threads of its own, which wait for
+each other. For 10 vectors of 128, 341 and 576 rows SciPy takes 1.2, 5 and 17 ms on one core and torch 1.1, 10 and 39;
+beside other work on two cores SciPy takes 36, 137 and 93 ms, and torch, on one of them, 3, 9 and 35."""
 
 
 def singular_values(W: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch m"]:
