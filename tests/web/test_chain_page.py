@@ -41,6 +41,7 @@ def test_the_page_s_chain_is_that_of_python_and_says_what_it_kept(jobs: Jobs) ->
     assert work.chain is not None
     assert (work.chain.links, work.chain.base) == (expected.links, expected.base)
     assert re.search(r"Lowest mean loss .*: O?LoRA .* With fewer than three seeds", words(shown(work).words))
+    assert re.search(r"lost since moved intruders .* Moved: .* Intruders: ", words(shown(work).words))
     figures = shown(work).figures["figures"]
     assert list(figures) == ["chain", "chain-0", "chain-1"], "a matrix, and a figure for each task"
 

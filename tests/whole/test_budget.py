@@ -4,11 +4,11 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = 350
+FILES = 353
 CEILING = {
-    "background": 1475, "checks": 474, "cli": 1294, "figures": 3340, "initializers": 875, "lanes": 3459, "learn": 1960,
-    "machine": 1663, "measures": 1883, "models": 963, "notebook": 1325, "races": 3902, "studies": 8153, "tasks": 2104,
-    "views": 2583, "web": 6835,
+    "background": 1513, "checks": 474, "cli": 1294, "figures": 3340, "initializers": 875, "lanes": 3459, "learn": 1960,
+    "machine": 1663, "measures": 1883, "models": 963, "notebook": 1325, "races": 3905, "studies": 8153, "tasks": 2104,
+    "views": 2635, "web": 6910,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
 
