@@ -307,13 +307,16 @@ class Lanes:
         """
         return self._passes.running(rows, dropout)
 
-    def apart(self, rows: slice | None) -> AbstractContextManager[Tensor]:
+    def apart(self, rows: slice | None, theta: Tensor | None = None) -> AbstractContextManager[Tensor]:
         """Run a slice of the lanes, or none, in this thread, whatever lanes other threads run.
 
         The context is their rows of theta (k, P), a leaf that gets the gradient of backward passes: `theta` itself for
         all lanes, and for fewer a view. Contexts within it are this thread's too.
+
+        Args:
+            theta: other parameters of these lanes, (k, P), to run them with.
         """
-        return self._passes.apart(rows)
+        return self._passes.apart(rows, theta)
 
     def put_back(self) -> Callable[[], None]:
         """Return a function that runs the present lanes again in this thread, whatever an interrupt leaves behind."""

@@ -74,7 +74,7 @@ def ask(
     if not prompts:
         return []
     base, each = _continued(lanes, prompts, max(map(len, wanted)) + TOKENS_BEYOND, tokenizer, progress)
-    text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
+    text, ends = _decoder(tokenizer), ends_of(tokenizer, chat)
     return [
         Answer(
             prompt=encoded[i].prompt or _as_read(tokenizer, prompt),
@@ -103,7 +103,7 @@ def written(
     """
     prompts, right = [e.ids[: e.supervised_from] for e in encoded], [e.ids[e.supervised_from :] for e in encoded]
     base, each = _continued(lanes, prompts, max(map(len, right)) + TOKENS_BEYOND, tokenizer, progress)
-    text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
+    text, ends = _decoder(tokenizer), ends_of(tokenizer, chat)
 
     def said(ids: Sequence[int], wanted: Sequence[int]) -> str:
         if not stops:
@@ -153,7 +153,7 @@ def ask_own(
             f"the model's context, {context}"
         )
     base, each = _continued(lanes, [read.ids], length + TOKENS_BEYOND, tokenizer, progress)
-    text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
+    text, ends = _decoder(tokenizer), ends_of(tokenizer, chat)
     of_base, *of_lanes = (in_whole_words(ids[0], length, text, ends) for ids in (base, *each))
     return Answer(read.prompt or _as_read(tokenizer, read.ids), "", of_base, tuple(of_lanes))
 
@@ -174,7 +174,7 @@ def _as_read(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     return str(tokenizer.decode([token for token in ids if token not in hidden]))
 
 
-def _ends(tokenizer: PreTrainedTokenizerBase, chat: Chat | None) -> tuple[int, ...]:
+def ends_of(tokenizer: PreTrainedTokenizerBase, chat: Chat | None) -> tuple[int, ...]:
     """Return the tokens that end an answer: end of text, if there is one, and of a chat's turn."""
     eos = tokenizer.eos_token_id
     return ((eos,) if isinstance(eos, int) else ()) + ((chat.end,) if chat else ())
@@ -325,9 +325,14 @@ def greedy(
 
 @torch.no_grad()
 def drawn(
-    model: nn.Module, prompts: Sequence[Sequence[int]], count: int, seeds: Sequence[int], pad_id: int
+    model: nn.Module, prompts: Sequence[Sequence[int]], count: int, seeds: Sequence[int], pad_id: int, width: int = 0
 ) -> list[list[int]]:
-    """Return so many tokens after each prompt, drawn from the model's predictions, each by its own seed.
+    """Return so many tokens after each prompt, drawn from the model's predictions.
+
+    Args:
+        prompts: those of K lanes, if these are active, lane after lane.
+        seeds: one for each prompt, or for as many prompts in a row as there are to one seed.
+        width: least number of tokens to which prompts are padded.
 
     The token with the largest sum of logit and Gumbel noise is a draw from the softmax (Maddison et al. 2014, arXiv
     1411.0030), so no other random number is touched.
@@ -337,18 +342,19 @@ def drawn(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def noisy(_: Tensor, scores: Tensor) -> Tensor:
-        waits = [torch.empty(scores.shape[1]).exponential_(generator=generator) for generator in generators]
-        return scores - torch.stack(waits).log().to(scores)
+        shape = len(scores) // len(seeds), scores.shape[1]
+        waits = [torch.empty(shape).exponential_(generator=generator) for generator in generators]
+        return scores - torch.cat(waits).log().to(scores)
 
     noise: Any = LogitsProcessorList([noisy])
-    return _generate(model, prompts, count, 1, pad_id, noise).tolist()
+    return _generate(model, prompts, count, 1, pad_id, noise, width).tolist()
 
 
 def _generate(
-    model: Any, prompts: Sequence[Sequence[int]], count: int, K: int, pad_id: int, noise: Any = None
+    model: Any, prompts: Sequence[Sequence[int]], count: int, K: int, pad_id: int, noise: Any = None, width: int = 0
 ) -> Int[Tensor, "rows count"]:
     """Return `count` tokens for each prompt, lane after lane; prompts are padded on the left."""
-    width, device = max(map(len, prompts)), next(model.parameters()).device
+    width, device = max(width, *map(len, prompts)), next(model.parameters()).device
     # The operations do not depend on the number of prompts, as the estimate of memory expects.
     ids = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts])
     read = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])

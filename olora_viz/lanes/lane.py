@@ -35,6 +35,9 @@ AGAINST_DIM = {
 }
 """The keys that a lane with `Lane.dim` cannot have, and why."""
 
+ADVANTAGES = ("mean", "normalized")
+"""What is an advantage of a reward over the mean one of a prompt, see `Lane`."""
+
 REPLAYED_FROM = ("text", "base")
 """What a lane replays: the text to keep itself, or samples that the base model draws in its place."""
 
@@ -85,6 +88,11 @@ class Lane:
             place. Matters with `replay` or `keep_kl` only.
         keep_kl: weight, >= 0, of KL(base‖lane) on the replayed passages, nats per token, added to the loss: it holds
             the predictions there. In a chain it is that from the model which the first link began with.
+        beta: of the objective ``dpo``, > 0: how sharply the loss asks for a difference between two answers.
+        kl: of the objective ``reinforce``: weight, >= 0, of KL(lane‖lane before its first step) on the answers that it
+            draws, nats per token, added to the loss.
+        advantage: of the objective ``reinforce``: ``mean``, the reward minus the mean one of the same prompt's
+            answers, or ``normalized``, that divided by their standard deviation.
 
     Examples:
         >>> import olora_viz as ov
@@ -119,6 +127,9 @@ class Lane:
     replay: float = 0.0
     replay_from: str = REPLAYED_FROM[0]
     keep_kl: float = 0.0
+    beta: float = 0.1
+    kl: float = 0.0
+    advantage: str = ADVANTAGES[0]
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -137,6 +148,7 @@ class Lane:
         if self.clip is not None:
             _positive("clip", self.clip)
         _positive("lora_plus", self.lora_plus)
+        _positive("beta", self.beta)
         for name in ("beta1", "beta2", "dropout", "replay"):
             value = getattr(self, name)
             if not (_is_number(value) and 0 <= value < 1):
@@ -151,12 +163,14 @@ class Lane:
                 f"dropout {self.dropout:g} is not possible for {self.init}, which has no adapter "
                 "whose inputs it could drop: set it to 0"
             )
-        for name in ("weight_decay", "keep_kl"):
+        for name in ("weight_decay", "keep_kl", "kl"):
             value = getattr(self, name)
             if not (_is_number(value) and 0 <= value < math.inf):
                 raise ValueError(f"{name} must be a number >= 0, not {value!r}")
         if self.replay_from not in REPLAYED_FROM:
             raise ValueError(unknown("replay_from", str(self.replay_from), REPLAYED_FROM))
+        if self.advantage not in ADVANTAGES:
+            raise ValueError(unknown("advantage", str(self.advantage), ADVANTAGES))
         for name in ("rslora", "fair"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
@@ -292,6 +306,7 @@ SHOWN_NAMES = {
     "lr": "", "r": "r", "alpha": "α/r", "seed": "seed", "lora_plus": "LoRA+", "dropout": "dropout", "beta1": "β₁",
     "beta2": "β₂", "targets": "", "schedule": "", "warmup": "warm-up", "params": "params", "dim": "dim",
     "replay": "replay", "replay_from": "", "keep_kl": "keep KL", "rslora": "rsLoRA",
+    "beta": "β", "kl": "KL", "advantage": "",
 }  # fmt: skip
 """What a display name calls a key of a lane, if not by its own name; rates, targets and schedules need none."""
 

@@ -232,6 +232,9 @@ _READERS: dict[str, tuple[Any, str]] = {
     "replay": (float, "a number"),
     "replay_from": (str, "a word"),
     "keep_kl": (float, "a number"),
+    "beta": (float, "a positive number"),
+    "kl": (float, "a number"),
+    "advantage": (str, "a word"),
     "label": (str, "a word"),
 }
 

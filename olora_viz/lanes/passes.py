@@ -137,10 +137,12 @@ class Passes:
             now.rows, now.dropout = before
 
     @contextmanager
-    def apart(self, rows: slice | None) -> Generator[Tensor]:
+    def apart(self, rows: slice | None, theta: Tensor | None = None) -> Generator[Tensor]:
         """Activate lanes, or none, in this thread, whatever runs in others; see `Lanes.apart`."""
         before, leaf = getattr(self._apart, "current", None), self._theta
-        if rows is not None and rows != slice(0, len(self._theta)):
+        if theta is not None:
+            leaf = theta
+        elif rows is not None and rows != slice(0, len(self._theta)):
             leaf = self._theta.detach()[rows].requires_grad_()
             self._keep_frozen(leaf, rows)
         self._apart.current = mine = Pass(rows, leaf, leaf=None if rows is None else (rows, leaf))

@@ -18,14 +18,22 @@ from olora_viz.measures.factors import FACTORS_INSIDE
 from olora_viz.measures.forgetting import DRIFT, TEXT_LOSS
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.measure import SCALES, Measure
-from olora_viz.measures.training import EVAL_ACCURACY, EVAL_EXAMPLES, EVAL_LOSS, GRAD_NORM, LOSS_MEASURE, LR
+from olora_viz.measures.training import (
+    EVAL_ACCURACY,
+    EVAL_EXAMPLES,
+    EVAL_LOSS,
+    GRAD_NORM,
+    LOSS_MEASURE,
+    LR,
+    OF_OBJECTIVES,
+)
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 
 MEASURES: Catalogue[Measure] = Catalogue(
     "measurement",
     (
         LOSS_MEASURE, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, TEXT_LOSS, DRIFT,
-        FACTORS_INSIDE, UPDATE_SPECTRA, CURVATURE, GRADIENTS,
+        *OF_OBJECTIVES, FACTORS_INSIDE, UPDATE_SPECTRA, CURVATURE, GRADIENTS,
     ),
     ("key", "title", "unit", "scale"),
     "title",
@@ -57,7 +65,7 @@ NAMES_TAKEN = {
 """Names that steps and tables, also of studies, use for something else."""
 
 
-TELLING = ("every", "at_first", "at_last", "apart", "of_text")
+TELLING = ("every", "at_first", "at_last", "apart", "of_text", "objective")
 """The fields of a `Measure` that tell it from others, beside its function."""
 
 _DEFINITIONS: dict[str, Definition] = {}

@@ -58,6 +58,7 @@ class Measure:
         at_last: whether to measure the last step in any case.
         apart: minimum steps between two measurements: an interval below it counts by its first multiple from there on.
         of_text: whether it is of the race's text to keep, and not made without one.
+        objective: the objective of a race with which alone it is made; empty for any.
         cost: what it costs, in a sentence.
 
     Examples:
@@ -86,6 +87,7 @@ class Measure:
     at_last: bool = False
     apart: int = 1
     of_text: bool = False
+    objective: str = ""
     cost: str = ""
 
     def to_json(self, value: Any, labels: Sequence[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from olora_viz.machine.devices import DTYPES, check_device, dtype_name
 from olora_viz.machine.tables import brief, call, changed, folded, table
 from olora_viz.machine.wording import exact
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
-from olora_viz.races.fields import ORDERS_OF_BATCHES
+from olora_viz.races.fields import OBJECTIVE_NAMES, ORDERS_OF_BATCHES
 from olora_viz.tasks.keep import AUTO, NONE, has_text
 from olora_viz.tasks.metrics import Metric, check_metric, metric_name, plain_metric
 
@@ -136,7 +136,12 @@ class RaceConfig:
         metric: of the answers that the base model and the lanes generate to the test examples at the end: ``exact``,
             ``first-word``, ``number``, ``number:0.01`` within a hundredth, ``f1`` over entities, ``chrf``; ``auto``
             is that of the task, if it has one; ``none``. In Python also a function ``f(answer, right)`` that returns
-            a number from 0 to 1, which cannot be saved in a run folder or JSON. Training is the same with any.
+            a number from 0 to 1, which cannot be saved in a run folder or JSON. Training is the same with any, but
+            for the objective ``reinforce``, whose reward it is.
+        objective: what lanes learn from: ``imitation``, right answers; ``dpo``, preferences of right answers over
+            wrong ones, which are an example's choices or the answers to others; ``reinforce``, rewards of answers that
+            the lanes draw. See `Preferences` and `Rewards`.
+        samples: answers that a lane draws to each prompt of a step, at least 2, with ``reinforce``.
 
     Examples:
         >>> import olora_viz as ov
@@ -180,6 +185,8 @@ class RaceConfig:
     rows: int | None = None
     epochs: float | None = None
     metric: Metric = AUTO
+    objective: str = OBJECTIVE_NAMES[0]
+    samples: int = 8
 
     def __post_init__(self) -> None:
         """Check every value, alone and in combination."""
@@ -202,14 +209,16 @@ class RaceConfig:
         labels(self.lanes)
         for name, least in (
             ("steps", 1), ("batch_size", 1), ("seed", 0), ("split_seed", 0), ("warmup", 0),
-            ("eval_size", 1), ("test_size", 1), ("accumulate", 1), ("patience", 0),
+            ("eval_size", 1), ("test_size", 1), ("samples", 2), ("accumulate", 1), ("patience", 0),
             *((interval, 0) for interval in intervals_of_measures()),
         ):  # fmt: skip
             check_whole(name, getattr(self, name), least)
         for name, least in (("max_length", 2), ("rows", 1)):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), least)
-        for name, allowed in (("dtype", ("auto", *DTYPES)), ("batches", ORDERS_OF_BATCHES)):
+        for name, allowed in (
+            ("dtype", ("auto", *DTYPES)), ("batches", ORDERS_OF_BATCHES), ("objective", OBJECTIVE_NAMES),
+        ):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
         check_device(self.device)
@@ -398,6 +407,8 @@ class RaceConfig:
         measure = MEASURES[key]
         if measure.of_text and not self.keeps_text:
             return False
+        if measure.objective not in ("", self.objective):
+            return False
         last = self.steps if steps is None else steps
         if measure.every is None or (measure.at_last and number == last):
             return True
@@ -479,6 +490,8 @@ class Settings:
     keep: str = AUTO
     """`NONE`, `AUTO`, or what stands for a visitor's own text: a page reads no other one."""
     metric: str = AUTO
+    objective: str = RaceConfig.objective
+    samples: int = RaceConfig.samples
 
     @classmethod
     def of(cls, config: RaceConfig) -> Settings:
@@ -505,7 +518,7 @@ class Settings:
             None if every == automatic_interval(config.steps) else every,
             cls.batches if automatic else config.batches, config.eval_size,
             config.keep_best, config.patience or None, config.truncate, config.chat, config.rows, config.keep,
-            plain_metric(config.metric),
+            plain_metric(config.metric), config.objective, config.samples,
         )  # fmt: skip
 
     def values(self) -> dict[str, str]:
@@ -592,6 +605,10 @@ def setup_facts(config: RaceConfig) -> dict[str, Any]:
         facts["early stop"] = f"after {config.patience} evaluations without a lower loss"
     if config.metric not in (AUTO, NONE):
         facts["metric"] = metric_name(config.metric)
+    if config.objective != RaceConfig.objective:
+        facts["objective"] = config.objective
+    if config.objective == "reinforce":
+        facts["answers per prompt"] = config.samples
     if config.chat:
         facts["prompts"] = "in the model's chat template"
     if config.truncate:

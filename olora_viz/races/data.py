@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from olora_viz.initializers import BUILT_IN, definition_of
-from olora_viz.lanes.generation import drawn
+from olora_viz.lanes.generation import TOKENS_BEYOND, drawn, ends_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.devices import resolve_device, resolve_dtype
 from olora_viz.machine.process import Progress
@@ -41,13 +40,14 @@ from olora_viz.tasks import (
     load_task,
     losses,
 )
-from olora_viz.tasks.batches import Size, packed, packed_size
+from olora_viz.tasks.batches import Size, borders, packed, packed_size
 from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.evaluation import Evaluation, boilerplate_of, held_out_of
 from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256_of
 from olora_viz.tasks.hub import HUB
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
-from olora_viz.tasks.metrics import MOST_SCORED, Metric, metric_name
+from olora_viz.tasks.metrics import MOST_SCORED, Metric, mean_score, metric_name
+from olora_viz.tasks.preferences import paired
 from olora_viz.tasks.rows import all_answers
 from olora_viz.tasks.task import deduplicated
 from olora_viz.tasks.unpadded import can_unpad, needed
@@ -299,15 +299,18 @@ class RaceData:
         cache: ModelCache,
         name: str = "",
     ) -> None:
-        self.task = task
+        if config.objective == "reinforce" and task.plain_text:
+            raise ValueError(f"the objective reinforce needs prompts with answers, and {task.name!r} is plain text")
+        self.task = task = paired(task, config.split_seed) if config.objective == "dpo" else task
         self._config, self._model, self._tokenizer, self.cache = config, model, tokenizer, cache
         self._device, self.judged_rows, self.text_rows = next(model.parameters()).device, config.prompts_in_pass, 1
         self._pad_id: Any = tokenizer.pad_token_id or 0
         self._context = losses.context_of(model) or sys.maxsize
         self.longest = config.max_length or self._context
         self.chat = chat_of(config, task, tokenizer, name or config.model)
-        train = self._encode(task.train, choices=False)
+        train = self._encode(task.train, choices=config.objective == "dpo")
         held_out = self._encode(task.held_out)
+        self.train_examples = train.examples
         self.train, self.held_out = train.kept, held_out.kept[: config.eval_size]
         test = self._encode(task.test) if task.test else Encoding((), ())
         self.test, self.test_left_out = test.kept[: config.test_size], test.left_out
@@ -337,17 +340,17 @@ class RaceData:
 
     def batch(self, number: int, order: int) -> Batch:
         """Return the examples of a step, 1 for the first, in the order of a seed, on the device."""
-        return losses.to_device(collate(self._examples(number, order), self._pad_id), self._device)
+        return losses.to_device(collate(self.examples(number, order), self._pad_id), self._device)
 
     def parts(self, number: int, order: int) -> list[Batch]:
         """Return a `batch` in the parts of ``config.accumulate`` passes, its examples in order."""
-        examples, count = self._examples(number, order), self._config.accumulate
-        borders = [i * len(examples) // count for i in range(count + 1)]
-        return [losses.to_device(collate(examples[a:b], self._pad_id), self._device) for a, b in pairwise(borders)]
+        examples = self.examples(number, order)
+        spans = borders(len(examples), self._config.accumulate)
+        return [losses.to_device(collate(examples[a:b], self._pad_id), self._device) for a, b in spans]
 
     def tokens(self, number: int, order: int) -> int:
         """Count the tokens of a `batch`, without padding."""
-        return sum(len(example.ids) for example in self._examples(number, order))
+        return sum(len(each.ids) for example in self.examples(number, order) for each in example.choices or (example,))
 
     def losses(self, batches: Sequence[Batch]) -> Tensor:
         """Return the training losses (K,) of the K active lanes, on one batch each.
@@ -374,9 +377,44 @@ class RaceData:
         """Return the log-probabilities (n, V) of the model without lanes at the supervised tokens of a passage."""
         return base_predictions(self._model, [self.batch_of([passage])])[0]
 
-    def drawn(self, prompts: Sequence[Sequence[int]], count: int, seeds: Sequence[int]) -> list[list[int]]:
-        """Let the model draw so many tokens after each prompt, each by a seed."""
-        return drawn(self._model, prompts, count, seeds, self._pad_id)
+    def drawn(
+        self, prompts: Sequence[Sequence[int]], count: int, seeds: Sequence[int], width: int = 0
+    ) -> list[list[int]]:
+        """Let the model, or its active lanes, draw so many tokens after each prompt, by seeds; see `drawn`."""
+        return drawn(self._model, prompts, count, seeds, self._pad_id, width)
+
+    def asked(self, number: int, order: int) -> list[tuple[tuple[int, ...], Example, int]]:
+        """Return a step's prompts in the order of a seed: tokens, example, and the length of its right answer."""
+        chosen = [(self.train[i], self.train_examples[i]) for i in self._chosen(number, order)]
+        return [(e.ids[: e.supervised_from], example, len(e.ids) - e.supervised_from) for e, example in chosen]
+
+    @cached_property
+    def drawn_size(self) -> tuple[int, int]:
+        """The tokens of the longest prompt, and those of the longest answer that a lane draws."""
+        width = max(each.supervised_from for each in self.train)
+        longest = max(len(each.ids) - each.supervised_from for each in self.train)
+        return width, max(1, min(longest + TOKENS_BEYOND * self.stops, self._context + 1 - width))
+
+    def answer_of(self, drawn: Sequence[int], right: int) -> tuple[int, ...]:
+        """Return the tokens of an answer that was drawn: up to its end, or as many as the right one has.
+
+        Args:
+            right: the tokens of the right answer.
+        """
+        if not self.stops:
+            return tuple(drawn[:right])
+        ends = ends_of(self._tokenizer, self.chat)
+        return tuple(drawn[: next((i for i, token in enumerate(drawn, 1) if token in ends), len(drawn))])
+
+    def reward(self, example: Example, drawn: Sequence[int]) -> float:
+        """Return the reward of an answer that was drawn, from 0 to 1: the race's metric, by default ``exact``.
+
+        Raises:
+            ValueError: the metric raised, or returned no such number.
+        """
+        metric = next((each for each in (self._config.metric, self.task.metric) if each not in (AUTO, NONE)), "exact")
+        text = str(self._tokenizer.decode(list(drawn), skip_special_tokens=True))
+        return mean_score(metric, [example], [text.strip()])
 
     def evaluate(self, K: int = 1, *, test: bool = False, report: Callable[[float], None] | None = None) -> Evaluation:
         """Evaluate the K active lanes on the held-out examples, or on those of the test."""
@@ -468,8 +506,12 @@ class RaceData:
 
     def trained_with(self, rows: int) -> Size:
         """Return a size that no pass of a step exceeds if it reads so many rows at once."""
-        lengths = [len(e.ids) - 1 for e in self.train]
-        judged = sorted((len(e.ids) - e.supervised_from for e in self.train), reverse=True)
+        if self._config.objective == "reinforce":
+            rows, (width, count) = rows * self._config.samples, self.drawn_size
+            return Size(rows, width + count, rows * count)
+        read = [each.choices or (each,) for each in self.train]
+        rows, lengths = rows * len(read[0]), [len(e.ids) - 1 for each in read for e in each]
+        judged = sorted((len(e.ids) - e.supervised_from for each in read for e in each), reverse=True)
         epochs, rest = divmod(rows, len(judged))
         return Size(rows, max(lengths), epochs * sum(judged) + sum(judged[:rest]))
 
@@ -486,9 +528,12 @@ class RaceData:
         other.__dict__.pop("judged_size", None)
         return other
 
-    def _examples(self, number: int, order: int) -> list[Encoded]:
-        chosen = batch_indices(len(self.train), self._config.batch_size, order, number - 1)
-        return [self.train[i] for i in chosen]
+    def examples(self, number: int, order: int) -> list[Encoded]:
+        """Return the examples of a step, 1 for the first, in the order of a seed."""
+        return [self.train[i] for i in self._chosen(number, order)]
+
+    def _chosen(self, number: int, order: int) -> list[int]:
+        return batch_indices(len(self.train), self._config.batch_size, order, number - 1)
 
     def _encode(self, examples: Sequence[Example], *, choices: bool = True) -> Encoding:
         options = {

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from olora_viz.lanes.schedule import SCHEDULES
 
+OBJECTIVE_NAMES = ("imitation", "dpo", "reinforce")
+"""What lanes learn from, see `races.objectives`."""
+
 ORDERS_OF_BATCHES = ("auto", "shared", "by-seed")
 """Whether all lanes train on the same batches, or those of one seed do."""
 
@@ -92,6 +95,18 @@ FIELDS = (
         str, choices={"none": "none", "auto": "plain text"},
         written="the path of a text or a task file, the name of a task, auto for a text of the package, if it has one "
         "for the model, or none; default: auto, in a study none",
+    ),
+    RaceField(
+        "objective", "Learn from",
+        "What the lanes learn from: right answers; preferences of right answers over wrong ones; or rewards, by the "
+        "metric, of answers that they draw themselves",
+        str, "objective",
+        {"imitation": "right answers", "dpo": "preferences (DPO)", "reinforce": "rewards (REINFORCE)"},
+    ),
+    RaceField(
+        "samples", "Answers per prompt",
+        "How many answers a lane draws to each prompt of a step, to learn from rewards",
+        called="answers per prompt",
     ),
     RaceField(
         "chat", "Prompts",

@@ -27,6 +27,7 @@ from olora_viz.measures.gradients import GradientRecorder, without_gradient
 from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
+from olora_viz.races.objectives import OBJECTIVES, Imitation
 from olora_viz.races.replay import Replay
 from olora_viz.races.step import Step, statuses, why_out
 from olora_viz.tasks.batches import Batch, Size
@@ -272,6 +273,7 @@ def backward(
     recorder: GradientRecorder | None = None,
     groups: int = 1,
     replay: Replay | None = None,
+    objective: Imitation | None = None,
 ) -> Float[Tensor, " K"]:
     """Put the gradient of every lane's loss into ``lanes.theta.grad``, and return the losses on the task.
 
@@ -283,27 +285,28 @@ def backward(
         footprint: memory of a lane's tokens, which determines the groups of lanes.
         groups: their least number.
         replay: what lanes replay of the text to keep, which is part of their gradients and not of the losses.
+        objective: what they learn from; by default right answers.
     """
-    parts = {order: data.parts(number, order) for order in dict.fromkeys(orders)}
-    tokens = {order: sum(part.size.supervised for part in of_order) for order, of_order in parts.items()}
-    every = [part for of_order in parts.values() for part in of_order]
+    objective = objective or Imitation(RaceConfig(lanes=lanes.lanes), data, lanes)
+    parts = objective.parts(number, orders)
+    every = [part for of_lane in {id(of_lane): of_lane for of_lane in parts}.values() for part in of_lane]
     each = footprint.training.bytes(Size.covering(part.size for part in every))
     gradient = torch.empty_like(lanes.theta)
 
     def run(rows: slice, theta: Tensor, _: Progress) -> Tensor:
         total = theta.new_zeros(len(orders[rows]))
-        for i in range(len(every) // len(parts)):
-            batches = [parts[order][i] for order in orders[rows]]
+        for i in range(len(parts[0])):
+            batches = [of_lane[i] for of_lane in parts[rows]]
             shapes = [(batch.size.rows, batch.size.width) for batch in batches]
-            share = [each.size.supervised / tokens[o] for each, o in zip(batches, orders[rows], strict=True)]
+            share = objective.shares(parts[rows], i)
             # Before the forward pass, on whose end a copy to a GPU would wait.
             weights = total.new_tensor(share) if any(part != 1.0 for part in share) else 1.0
-            wholes = [_whole(parts[order], i) for order in orders[rows]]
+            wholes = [_whole(of_lane, i) for of_lane in parts[rows]]
             kept = total.new_tensor([1.0 - lane.replay for lane in lanes.lanes[rows]]) if replay else 1.0
             positions = data.positions(batches)
             dropout = Dropout(lanes.lanes[rows], (number, i), shapes, wholes, positions)
             with lanes.some(rows, dropout), recorder.inputs(rows) if recorder else nullcontext():
-                loss = data.losses(batches) * weights
+                loss = objective.losses(rows, i, batches) * weights
                 (loss * kept).sum().backward()
             total += loss.detach()
         if theta is not lanes.theta and theta.grad is not None:
@@ -316,7 +319,7 @@ def backward(
         lanes.theta.grad = gradient
     if replay is not None:
         replay.backward(lanes, number, orders, footprint, recorder)
-    return losses
+    return objective.reported(losses)
 
 
 def _whole(parts: Sequence[Batch], i: int) -> tuple[int, int, int]:
@@ -370,6 +373,7 @@ class Trainer:
         self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen, spaces)
         self._recorder = GradientRecorder(lanes)
         self._replay = Replay.of(config, data, lanes, progress)
+        self._objective = OBJECTIVES[config.objective](config, data, lanes)
         self.without_gradient: list[str] | None = None
         self.before: BeforeUpdate | None = None
         self._best = BestAdapters(lanes.theta) if config.keep_best else None
@@ -382,7 +386,9 @@ class Trainer:
         read = {order: self._data.tokens(number, order) for order in set(orders)}
         state.tokens += round(sum(read[order] for order in orders) / len(orders))
         recorder = self._recorder if config.is_due("gradients", number) else None
-        losses = backward(lanes, self._data, number, orders, self._footprint, recorder, self._groups, self._replay)
+        losses = backward(
+            lanes, self._data, number, orders, self._footprint, recorder, self._groups, self._replay, self._objective
+        )
         return on_a_core(lanes.plan, lambda _: self._move(number, state, losses, recorder))
 
     def _move(self, number: int, state: RaceState, losses: Tensor, recorder: GradientRecorder | None) -> Trained:
@@ -399,7 +405,7 @@ class Trainer:
         self.before = before = self._optimizer.before_update()
         overflown = self._optimizer.step(config.rates(number), norms, state.resting, before)
         state.lose(overflown, number)
-        return Trained(loss, norm, recorder.after_update() if recorder else None)
+        return Trained(loss, norm, recorder.after_update() if recorder else None, self._objective.told())
 
     def undo(self, *, keeps_gradient: bool) -> None:
         """Undo an update that was cut short, or not recorded; it may be called again if it was cut short itself."""

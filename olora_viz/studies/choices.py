@@ -29,7 +29,8 @@ GROUPS = {
     "rslora": "scaling", "lora_plus": "rates of A and B", "dropout": "regularization",
     "weight_decay": "regularization", "lr": "rate", "clip": "optimizer", "beta1": "optimizer", "beta2": "optimizer",
     "schedule": "schedule", "warmup": "schedule", "dim": "number of directions", "replay": "what is kept",
-    "replay_from": "what is kept", "keep_kl": "what is kept", DENSE: "all weights", RECIPE: "recipes",
+    "replay_from": "what is kept", "keep_kl": "what is kept", "beta": "objective",
+    "kl": "objective", "advantage": "objective", DENSE: "all weights", RECIPE: "recipes",
     SEVERAL: "several",
 }  # fmt: skip
 """What a figure calls the setting that differs, by its key."""
@@ -40,7 +41,7 @@ IN_A_SENTENCE = {
     "lr": "a rate of its own",
     "clip": "clipping", "beta1": "beta1", "beta2": "beta2", "warmup": "the warm-up", "dim": "the number of directions",
     "replay": "replay", "replay_from": "what is replayed", "keep_kl": "holding the predictions",
-    DENSE: "training all weights", RECIPE: "the recipes",
+    "beta": "beta", "kl": "the penalty to the start",     DENSE: "training all weights", RECIPE: "the recipes",
 }  # fmt: skip
 """What a sentence calls it, if not *the* and its key."""
 
@@ -148,7 +149,7 @@ def _words(lane: Lane, key: str, method: str) -> str:
         return value or "the race's"
     if key in SIZES:
         return size_words(lane, key)
-    names = {"lora_plus": "LoRA+", "warmup": "warm-up", "keep_kl": "keep KL"}
+    names = {"lora_plus": "LoRA+", "warmup": "warm-up", "keep_kl": "keep KL", "kl": "KL"}
     return f"{names.get(key, key.replace('_', ' '))} {plain(value)}"
 
 

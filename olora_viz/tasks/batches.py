@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -143,6 +144,15 @@ def _laid_out(
     index, targets, sequence = torch.tensor(supervised, dtype=torch.int64).reshape(-1, 3).unbind(1)
     padded = torch.tensor([ids + (pad_id,) * (width - len(ids)) for ids in rows], dtype=torch.int64)
     return Batch(padded, index.contiguous(), targets.contiguous(), sequence.contiguous())
+
+
+def borders(count: int, parts: int) -> list[tuple[int, int]]:
+    """Return where so many parts of a batch begin and end.
+
+    >>> borders(5, 2)
+    [(0, 2), (2, 5)]
+    """
+    return list(pairwise(i * count // parts for i in range(parts + 1)))
 
 
 def packed(encoded: Sequence[Encoded], most_rows: int, *, branching: bool = False) -> Iterator[list[Encoded]]:
