@@ -277,7 +277,9 @@ class PanelSetUp:
         for name, known in FREE_CHOICES.items():
             shown[name]["options"] = named_options(known)
         for each in MORE_FIELDS:
-            shown[each.name]["options"] = [[words, value] for value, words in each.choices.items()]
+            # Beside the choices, what the set-up has already: a function, or number:0.01.
+            known = dict.fromkeys([*each.choices, self._more[each.name]] if each.choices else [])
+            shown[each.name]["options"] = [[each.choices.get(value, value), value] for value in known]
         return shown
 
 

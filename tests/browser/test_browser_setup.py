@@ -222,6 +222,29 @@ def test_a_random_walk_never_loses_or_swaps_the_set_up(visitor: Page, server: tu
     assert Walk.jobs[0]._jobs
 
 
+def test_answers_to_an_own_file_are_scored_by_the_metric_that_is_chosen(
+    visitor: Page, server: tuple[str, list[Jobs]]
+) -> None:
+    page = visitor
+    page.goto(f"{server[0]}?view=workbench&steps=4&lane=lora&lane=olora")
+    page.wait_for_selector(PLOT)
+    page.locator("#setup-file input").set_input_files([FILE])
+    expect(page.locator("#setup-task input")).to_have_value(OWN)
+    page.locator("#more-settings summary").click()
+    metric = page.locator("#more-settings select[name=metric]")
+    metric.select_option(label="chrF")
+    expect(page.locator("#more-settings .changed")).to_have_text(" · 1 changed")
+    page.click("#race-button")
+    scored = page.locator("#results table").filter(has=page.locator("th[title*='generated answers']", has_text="chrf"))
+    expect(scored.locator("tbody tr")).to_have_count(3)  # two lanes and the base model
+    scores = [float(text) for text in scored.locator("tbody tr > :nth-child(2)").all_text_contents()]
+    assert len(scores) == 3
+    assert all(0 <= score <= 1 for score in scores)
+    page.goto(f"{server[0]}?lane=lora&metric=number:0.01")
+    expect(metric).to_have_value("number:0.01")
+    page.wait_for_url("**metric=number:0.01*")
+
+
 def test_files_that_are_refused_leave_the_ones_before_them_in_the_set_up_and_after_a_reload(
     visitor: Page, server: tuple[str, list[Jobs]]
 ) -> None:

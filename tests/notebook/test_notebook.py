@@ -21,6 +21,7 @@ from olora_viz.background.work import _running
 from olora_viz.models import load_model
 from olora_viz.notebook import ConditioningPanel, DecidePanel, RacePanel, SpectrumPanel
 from olora_viz.races.step import adapter_origins
+from olora_viz.tasks.metrics import METRICS, exact
 
 OLORA = {"init": "olora", "r": "2", "alpha": "", "lr": "1e-3", "seed": "0"}
 
@@ -253,6 +254,20 @@ def test_a_button_sets_same_and_fair_rates() -> None:
     press(panel, "fair")
     assert "fair rates need a plain LoRA lane and at least one other start" in text(panel)
     assert len(shown(panel, "lanes")["value"]) == 1
+
+
+@pytest.mark.parametrize("metric", ["number:0.01", exact, "chrf"])
+def test_a_panel_keeps_a_metric_that_it_does_not_offer_and_scores_by_one_that_is_chosen(metric) -> None:
+    panel = RacePanel(replace(CONFIG, metric=metric))
+    field = shown(panel, "metric")
+    values = [value for _, value in field["options"]]
+    assert values.count(field["value"]) == 1
+    assert values[: len(METRICS) + 2] == ["auto", *METRICS, "none"]
+    assert panel._setup.config.metric == metric
+    choose(panel, "metric", "f1")
+    assert panel._setup.config.metric == "f1"
+    choose(panel, "metric", field["value"])
+    assert panel._setup.config.metric == metric
 
 
 def test_a_button_exports_the_leader_and_nothing_that_exists_is_overwritten(tmp_path, monkeypatch) -> None:
