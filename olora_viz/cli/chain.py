@@ -71,8 +71,13 @@ def _begin(options: argparse.Namespace, shown: Shown) -> Chain:
         return resume_chain(options.resume, progress=shown)
     tasks = [link for task in (options.task or "").split(",") for link in links_of(task)]
     options.task = tasks[0] or None
+    objectives = (options.objective or "").split(",")
+    options.objective = objectives[0] or None
     with progress_bar() as shown.by:
-        return chain(config_of(options), tasks if options.task else [], folder=options.folder, progress=shown)
+        return chain(
+            config_of(options), tasks if options.task else [], folder=options.folder, progress=shown,
+            objectives=objectives if len(objectives) > 1 else (),
+        )  # fmt: skip
 
 
 def _next(chain: Chain, shown: Shown) -> ChainLink | None:

@@ -54,7 +54,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--truncate", "--chat", "--seed", "--split-seed", "--test", "--keep", "--forget",
         "--device", "--dtype", "--accumulate", "--test-size", "--rows", "--batches", "--eval-size",
         "--schedule", "--warmup", "--weight-decay", "--clip", "--patience", "--keep-best",
-        "--metric",
+        "--metric", "--objective", "--samples",
     )  # fmt: skip
     add_intervals(parser)
     target = "suffix of layer names to adapt, or attention, mlp or all; experts.down_proj adapts every expert's matrix"

@@ -80,7 +80,7 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--coarse", type=int, help=coarse)
     add_shared(
         parser, "--epochs", "--rows", "--eval-every", "--eval-size", "--test-size", "--schedule", "--warmup",
-        "--metric",
+        "--metric", "--objective", "--samples",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, help="threads of each race on a CPU")
     parser.add_argument("--workers", type=int, help="races at once; default: one a GPU, or 1")

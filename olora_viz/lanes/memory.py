@@ -79,17 +79,19 @@ class Footprint:
     evaluation: PassCost
 
     @classmethod
-    def of(cls, plan: AdapterPlan, *, branching: bool = False) -> Footprint:
-        """Measure a lane of the largest rank of a plan, whose model has no lanes yet.
+    def of(cls, plan: AdapterPlan, *, branching: bool = False, lanes: Lanes | None = None) -> Footprint:
+        """Measure a lane of the largest rank of a plan.
 
-        `branching` is that of `evaluate`.
+        Args:
+            branching: that of `evaluate`.
+            lanes: those on the model; None if it has none yet.
         """
 
         def run(lanes: Lanes, batch: Batch) -> None:
             _evaluate(lanes, batch.as_branching() if branching else batch)
 
         kind = "branches" if branching else "evaluation"
-        return cls(known_cost("training", plan, _train), known_cost(kind, plan, run))
+        return cls(known_cost("training", plan, _train, lanes), known_cost(kind, plan, run, lanes))
 
 
 def known_cost(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +32,7 @@ from olora_viz.measures.truncation import Weight, intruder_dimensions
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, model_name, task_of
+from olora_viz.races.objectives import IMITATION
 from olora_viz.races.race import Race
 from olora_viz.races.run import Run
 from olora_viz.races.start import Sizing
@@ -96,7 +97,7 @@ class Chain(Iterator[ChainLink]):
 
     Attributes:
         config: the set-up of each link, but for its task.
-        tasks: of the links, in order.
+        tasks, objectives: of the links, in order.
         folder: where the runs of the links are saved; None if they are not.
         base: the base model's results by task, empty before the first link has ended.
         links: for each link that has ended its task, `base_text_loss`, the base model's loss on the text to keep, and
@@ -128,10 +129,13 @@ class Chain(Iterator[ChainLink]):
         folder: Path | None = None,
         progress: Progress | None = None,
         *,
+        objectives: Sequence[str] = (),
         adapters: bool = True,
         cache: ModelCache | None = None,
     ) -> None:
-        self.config, self.tasks, self.folder = config.replace(task=tasks[0]), tuple(tasks), folder
+        self.objectives = tuple(objectives) or (config.objective,) * len(tasks)
+        self.config = config.replace(task=tasks[0], objective=self.objectives[0])
+        self.tasks, self.folder = tuple(tasks), folder
         self.base: Results = {}
         self.links: list[dict[str, Any]] = []
         self._told, self._cache, self._closed = OfLongWork(progress), cache or ModelCache(), False
@@ -206,7 +210,8 @@ class Chain(Iterator[ChainLink]):
     def to_json(self) -> dict[str, Any]:
         """Return set-up and results as plain values."""
         return {
-            "config": self.config.to_json(), "tasks": list(self.tasks), "labels": list(self.labels),
+            "config": self.config.to_json(), "tasks": list(self.tasks), "objectives": list(self.objectives),
+            "labels": list(self.labels),
             "base": self.base, "links": self.links,
         }  # fmt: skip
 
@@ -221,7 +226,8 @@ class Chain(Iterator[ChainLink]):
         Raises:
             KeyError, TypeError or ValueError: the values have another form.
         """
-        chain = cls(RaceConfig.from_json(values["config"]), values["tasks"], folder, **more)
+        own = values.get("objectives", ())  # of an earlier version there are none
+        chain = cls(RaceConfig.from_json(values["config"]), values["tasks"], folder, objectives=own, **more)
         chain.base, chain.links = values["base"], values["links"]
         chain._racing = [chain.labels.index(label) for label in chain.racing(len(chain.links))]
         return chain
@@ -241,7 +247,7 @@ class Chain(Iterator[ChainLink]):
             return ChainLink(number, task, run.race, run)
         if number > 1 and self._past is None:
             self._past = self._reread(number - 1)
-        config = replace(self.config, task=task, lanes=self._lanes)
+        config = replace(self.config, task=task, objective=self.objectives[number - 1], lanes=self._lanes)
         if folder is None:
             race = Race(config, progress=self._progress, cache=self._cache, past=self._past)
             return ChainLink(number, task, race)
@@ -317,9 +323,9 @@ class Chain(Iterator[ChainLink]):
 
     def _judged(self, race: Race, task: str, *, test: bool = False) -> OnTask:
         """Evaluate the base model and the lanes of a race on a task."""
-        config, lanes = replace(race.config, task=task), race.lanes
+        config, lanes = replace(race.config, task=task, objective=IMITATION), race.lanes
         data = RaceData(config, task_of(config), race.model, race.tokenizer, self._cache, model_name(config))
-        footprint = Footprint.of(lanes.plan, branching=data.branching)
+        footprint = Footprint.of(lanes.plan, branching=data.branching, lanes=lanes)
         data = Sizing.of(config, data, footprint, memory.pass_limit(lanes.plan.device)).data
 
         def both(part: bool) -> Tested:
@@ -383,6 +389,7 @@ def chain(
     *,
     folder: str | Path | None = None,
     progress: Progress | None = None,
+    objectives: Sequence[str] = (),
     adapters: bool = True,
     cache: ModelCache | None = None,
 ) -> Chain:
@@ -393,6 +400,8 @@ def chain(
         tasks: two or more names or files of tasks, also as ``addition+uppercase``; one may come again.
         folder: new or empty; keeps the run of each link, from which `resume_chain` goes on bitwise.
         progress: called with the progress of work that takes long.
+        objectives: what the lanes learn from in each link, such as ``("imitation", "reinforce")``; by default in all
+            of them the set-up's. Every link is judged by the right answers.
         adapters: whether the runs in the folder keep their lanes' adapters, too.
         cache: of earlier races of this process.
 
@@ -419,7 +428,11 @@ def chain(
     place = None if folder is None else Path(folder)
     if place is not None and not is_free(place):
         raise ValueError(f"folder {str(place)!r} must be new or empty")
-    return Chain(config, tasks, place, progress, adapters=adapters, cache=cache)
+    if objectives and len(objectives) != len(tasks):
+        raise ValueError(f"a chain of {len(tasks)} tasks has as many objectives or one, not {len(objectives)}")
+    for objective in objectives:
+        config.replace(objective=objective)
+    return Chain(config, tasks, place, progress, objectives=objectives, adapters=adapters, cache=cache)
 
 
 def check_links(config: RaceConfig, tasks: Sequence[str]) -> None:
@@ -512,7 +525,7 @@ def kept(chain: Chain) -> list[Kept]:
         numbers = (
             np.mean([loss(i, task) for task, i in last.items()]),
             since(chain, label, "loss"),
-            np.mean([loss(i - 1, task) - float(chain.base[task]["loss"] or 0.0) for task, i in first.items() if i]),
+            _mean(loss(i - 1, task) - float(chain.base[task]["loss"] or 0.0) for task, i in first.items() if i),
             np.mean([loss(len(chain.tasks) - 1, task) for task in last]),
         )
         rows.setdefault(lane.replace(seed=0), []).append(tuple(map(float, numbers)))
@@ -538,7 +551,13 @@ def since(chain: Chain, label: str, name: str) -> float:
     if len(chain) or label not in chain.links[-1]["lanes"]:
         return math.nan
     result = partial(_result, chain, label, name)
-    return float(np.mean([result(end, task) - result(i, task) for task, i in last.items() if i < end]))
+    return _mean(result(end, task) - result(i, task) for task, i in last.items() if i < end)
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Return the mean of numbers, NaN of none."""
+    values = [*values]
+    return float(np.mean(values)) if values else math.nan
 
 
 def sentences(methods: Sequence[Kept]) -> list[str]:
@@ -550,10 +569,13 @@ def sentences(methods: Sequence[Kept]) -> list[str]:
     if not methods:
         return []
     best, most = methods[0], max(methods, key=lambda method: np.mean(method.forgotten))
-    words = [
-        f"Lowest mean loss over all tasks at the end: {best.method}, {np.mean(best.at_end):.3g} nats a token.",
-        f"Forgot most: {most.method}, whose loss on the earlier tasks has risen by {np.mean(most.forgotten):.3g}.",
-    ]
+    words, rise = [], np.mean(most.forgotten)
+    if len(methods) > 1:
+        words = [
+            f"Lowest mean loss over all tasks at the end: {best.method}, {np.mean(best.at_end):.3g} nats a token."
+        ]
+    if len(methods) > 1 and np.isfinite(rise):  # else there is no earlier task
+        words += [f"Forgot most: {most.method}, whose loss on the earlier tasks has risen by {rise:.3g}."]
     if min(len(method.at_end) for method in methods) < 3:
-        words.append("With fewer than three seeds that is one run's result, not an order of methods.")
-    return words if len(methods) > 1 else words[2:]
+        words += ["With fewer than three seeds that is one run's result, not an order of methods."]
+    return words

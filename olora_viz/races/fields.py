@@ -102,6 +102,8 @@ FIELDS = (
         "metric, of answers that they draw themselves",
         str, "objective",
         {"imitation": "right answers", "dpo": "preferences (DPO)", "reinforce": "rewards (REINFORCE)"},
+        written="imitation, dpo or reinforce; with --chain one for each task, such as imitation,reinforce; default: "
+        "imitation",
     ),
     RaceField(
         "samples", "Answers per prompt",

@@ -169,8 +169,9 @@ class Rewards(FromStart):
                 [
                     [self._data.reward(example, said) for said in own]
                     for (_, example, _), own in zip(asked[order], drawn, strict=True)
-                ]
-            ).double()
+                ],
+                dtype=torch.float64,
+            )
             differ = rewards.amax(1) > rewards.amin(1)
             self._add(slice(k, k + 1), reward=[rewards.mean()], differing=[differ.double().mean()])
             advantages = rewards - rewards.mean(1, keepdim=True)

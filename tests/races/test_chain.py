@@ -433,6 +433,18 @@ def test_a_task_that_comes_again_is_learned_in_its_last_link() -> None:
     assert (only.learned, only.forgotten, only.at_end) == ((0.75,), (1.0,), (1.25,))
 
 
+def test_tasks_with_and_without_choices_are_in_one_chain(tmp_path: Path) -> None:
+    file = tmp_path / "even.jsonl"
+    rows = [{"prompt": f"Is {n} even?", "answer": ["yes", "no"][n % 2], "choices": ["yes", "no"]} for n in range(60)]
+    file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    for tasks in (["number-words", str(file)], [str(file), "number-words"]):
+        chain = ov.chain(
+            ov.RaceConfig(lanes=(ov.Lane("olora", r=2),), steps=1, batch_size=4, eval_size=4, keep="none"), tasks
+        )
+        assert [len(list(link)) for link in chain] == [1, 1]
+        assert len(chain.links) == 2
+
+
 @pytest.mark.parametrize(
     ("tasks", "settings", "message"),
     [

@@ -75,7 +75,7 @@ def explicit(running: Race, k: int, number: int) -> list[Tensor]:
         )  # fmt: skip
 
     order = running.config.order(lane)
-    loss = (1 - lane.replay) * mean([nll(example) for example in data._examples(number, order)])
+    loss = (1 - lane.replay) * mean([nll(example) for example in data.examples(number, order)])
     if lane.replays:
         replay = replay_of(running)
         read = [replay.passages[lane.replay_from][i] for i in replay.chosen(number, order, lane.replay_from)]
