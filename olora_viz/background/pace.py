@@ -121,7 +121,7 @@ def trained(config: RaceConfig, reading: Reading, steps: int | None = None) -> f
         sum(config.is_due(key, number) for number in range(1, steps + 1))
         for key in ("eval_loss", "drift", "curvature")
     )
-    step = A_STEP + lanes * (A_LANE + config.batch_size * reading.tokens)
+    step = A_STEP + lanes * (A_LANE + config.batch_size * reading.tokens * config.answers_read)
     read = evaluations * reading.held_out + (reading.test if steps == config.steps else 0)
     return step * (steps + TRACKED * curvatures) + FORWARD * lanes * (read * reading.tokens + KEEP_TOKENS * texts)
 

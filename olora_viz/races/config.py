@@ -323,6 +323,11 @@ class RaceConfig:
         return self.replace(steps=steps, lanes=lanes)
 
     @property
+    def answers_read(self) -> int:
+        """How many answers to a prompt a step reads: a right one, a pair, or those that a lane draws."""
+        return {"imitation": 1, "dpo": 2, "reinforce": self.samples}[self.objective]
+
+    @property
     def prompts_in_pass(self) -> int:
         """Maximum prompts that are read in one pass."""
         return math.ceil(self.batch_size / self.accumulate)

@@ -160,6 +160,36 @@ class Step(Record):
         return self.measures.get("drift")
 
     @property
+    def margin(self) -> np.ndarray | None:
+        """(K,) by how much chosen answers have gained on rejected ones since the start, nats; None without pairs."""
+        return self.measures.get("margin")
+
+    @property
+    def preferred(self) -> np.ndarray | None:
+        """(K,) share of the step's pairs in which the chosen answer has gained; None without pairs."""
+        return self.measures.get("preferred")
+
+    @property
+    def reward(self) -> np.ndarray | None:
+        """(K,) mean reward of the answers drawn in the step; None without rewards."""
+        return self.measures.get("reward")
+
+    @property
+    def differing(self) -> np.ndarray | None:
+        """(K,) share of prompts whose answers differ in reward; None without rewards."""
+        return self.measures.get("differing")
+
+    @property
+    def entropy(self) -> np.ndarray | None:
+        """(K,) entropy of the predictions on the answers drawn, nats per token; None without rewards."""
+        return self.measures.get("entropy")
+
+    @property
+    def kl_to_start(self) -> np.ndarray | None:
+        """(K,) KL(lane‖lane before its first step) on the answers drawn, nats per token; None without rewards."""
+        return self.measures.get("kl_to_start")
+
+    @property
     def update_spectra(self) -> UpdateSpectra | None:
         """Spectra of ΔW in every lane and layer; None if not measured."""
         return self.measures.get("update_spectra")

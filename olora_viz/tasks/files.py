@@ -29,6 +29,8 @@ class FileFormat(NamedTuple):
 FILE_FORMATS = (
     FileFormat("Prompts and answers", ".csv", "prompt,answer\n3 and 4 make,7\n2 and 9 make,11"),
     FileFormat("Prompts and completions", ".jsonl", '{"prompt": "3 and 4 make", "completion": "7"}'),
+    FileFormat("Preferences, of which lanes learn with DPO", ".jsonl",
+               '{"prompt": "3 and 4 make", "chosen": "7", "rejected": "8"}'),
     FileFormat("Questions and answers", ".csv", "question,answer\nWhat is 3 + 4?,7"),
     FileFormat("Instructions, as in Alpaca", ".json",
                '[{"instruction": "Add the numbers.",\n  "input": "3, 4", "output": "7"}]'),

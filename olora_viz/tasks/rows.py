@@ -22,11 +22,12 @@ class Fields(NamedTuple):
 PAIR = Fields(("prompt", "answer"), ("choices",))
 COMPLETION = Fields(("prompt", "completion"), ("choices",))
 ALPACA = Fields(("instruction", "output"), ("input", "answer", "choices"))
+PREFERENCE = Fields(("prompt", "chosen", "rejected"), ())
 QUESTION = Fields(("question", "answer"), ("choices",))
 CHAT = Fields(("messages",), ("choices",))
 SHAREGPT = Fields(("conversations",), ("choices",))
 PLAIN_TEXT = Fields(("text",), ())
-ROW_KINDS = (ALPACA, PAIR, COMPLETION, QUESTION, CHAT, SHAREGPT, PLAIN_TEXT)
+ROW_KINDS = (ALPACA, PAIR, COMPLETION, PREFERENCE, QUESTION, CHAT, SHAREGPT, PLAIN_TEXT)
 """The kinds of rows; if the fields of several are complete, the first counts."""
 
 LABELS = ("label", "target", "response", *(name for kind in ROW_KINDS[:-1] for name in kind.needed))
@@ -51,8 +52,8 @@ def fields_of(names: Collection[str], where: str) -> Fields:
     ValueError: line 1 of data.csv: the field 'answer' is missing; is it 'anwser'?
     >>> fields_of(["source", "target"], "line 1")
     Traceback (most recent call last):
-    ValueError: line 1: the fields are 'source', 'target', and a row needs instruction and output, prompt and answer,\
- prompt and completion, question and answer, messages, conversations, or text
+    ValueError: line 1: the fields are 'source', 'target', and a row needs instruction+output, prompt+answer,\
+ prompt+completion, prompt+chosen+rejected, question+answer, messages, conversations, or text
     """
 
     def likeness(fields: Fields) -> int:
@@ -67,8 +68,10 @@ def fields_of(names: Collection[str], where: str) -> Fields:
         if name not in names:
             if near := difflib.get_close_matches(name, others, n=1):
                 raise ValueError(f"{where}: the field {name!r} is missing; is it {near[0]!r}?")
+            if sum(other in names for other in fields.needed) > 1:
+                raise ValueError(f"{where}: the field {name!r} is missing")
             has = f"the fields are {listed(map(repr, names), 6)}" if names else "there are no fields"
-            *kinds, last = (" and ".join(kind.needed) for kind in ROW_KINDS)
+            *kinds, last = ("+".join(kind.needed) for kind in ROW_KINDS)
             raise ValueError(f"{where}: {has}, and a row needs {', '.join(kinds)}, or {last}")
     label = next((name for name in others if fields is PLAIN_TEXT and name.lower().startswith(LABELS)), None)
     if label:
@@ -97,6 +100,8 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     - `conversations`: the same, with `from` ("system", "human" or "gpt") and `value`.
     - `answers`, or a list as `answer`, in place of one `answer`: several right ones. The first is learned, and a
       metric accepts any.
+    - `prompt`, `chosen`, `rejected`: the prompt and two answers, of which `chosen` is the right one and both are the
+      choices. Of preferences lanes learn with the objective ``dpo``.
     - `text`: plain text, without a prompt, every token of which is supervised.
 
     A model's chat template frames the messages, or what the user asks: an instruction with its input, or the question
@@ -131,6 +136,12 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
             raise ValueError(f"{where}: the field {name!r} is empty")
     if fields is PLAIN_TEXT:
         return Example("", text["text"], line=line)
+    if fields is PREFERENCE:
+        if text["chosen"] == text["rejected"]:
+            raise ValueError(f"{where}: 'chosen' and 'rejected' are the same, {_short(text['chosen'])}")
+        gap = "" if text["prompt"][-1] in "\n\t" else " "
+        chosen, rejected = (gap + text[name] for name in ("chosen", "rejected"))
+        return Example(text["prompt"], chosen, (chosen, rejected), line)
     choices = _choices(given.get("choices"), where)
     messages: tuple[tuple[str, str], ...] = ()
     if fields is ALPACA:

@@ -166,6 +166,16 @@ FAULTS = {
         f'{PAIR}\n{{"conversations": [{{"from": "human", "value": " "}}]}}',
         "line 2 of .*, message 1: the field 'value' is empty",
     ),
+    "a preference without its rejected answer": (
+        "a.jsonl",
+        f'{PAIR}\n{{"prompt": "a", "chosen": "b"}}',
+        "line 2 of .*the field 'rejected' is missing$",
+    ),
+    "a preference of one answer": (
+        "a.jsonl",
+        f'{PAIR}\n{{"prompt": "a", "chosen": "b", "rejected": "b"}}',
+        "'chosen' and 'rejected' are the same",
+    ),
     "messages in a CSV": ("a.csv", "messages\na", "line 1 of .*: a CSV cannot hold 'messages', which are lists"),
     "half a character": ("a.jsonl", '{"prompt": "a", "answer": "\\ud800"}', "line 1 .*half a character"),
     "a cell too many": ("a.csv", "prompt,answer\na,b,c", "line 2 of .*3 cells, the header names 2"),

@@ -67,6 +67,7 @@ ROWS = {
     of_rows.ALPACA: {"instruction": "Add one to {}.", "output": "{}"},
     of_rows.CHAT: {"messages": [{"role": "user", "content": "{}?"}, {"role": "assistant", "content": "{}"}]},
     of_rows.SHAREGPT: {"conversations": [{"from": "human", "value": "{}?"}, {"from": "gpt", "value": "{}"}]},
+    of_rows.PREFERENCE: {"prompt": "{} and nothing make", "chosen": "{}", "rejected": "none"},
     of_rows.PLAIN_TEXT: {"text": "The fox has {} tails."},
 }
 """A row of each kind, with a place for a number."""
@@ -104,7 +105,7 @@ def test_the_documentation_the_page_and_the_sentence_on_other_fields_name_every_
         example_of({"source": "a", "target": "b"}, "line 1")
     shown = [set(re.findall(r"[a-z]+", form.example)) for form in files.FILE_FORMATS]
     for kind in of_rows.ROW_KINDS:
-        assert " and ".join(kind.needed) in str(caught.value)
+        assert "+".join(kind.needed) in str(caught.value)
         assert any(all(f"`{name}`" in line for name in kind.needed) for line in guide.splitlines() if line[:1] == "|")
         assert any(shown_fields >= {*kind.needed} for shown_fields in shown)
 

@@ -33,6 +33,9 @@ MOST_EVALUATIONS = 200
 MOST_OF_REST = 500
 """Maximum characters of the keys of a lane for which the page's table has no column."""
 
+MOST_SAMPLES = 16
+"""Answers that a lane draws to a prompt."""
+
 MOST_HELD_OUT = 512
 """Maximum number of held-out examples that they take."""
 
@@ -216,7 +219,7 @@ def checked_settings(steps: int, asked: Any, wrong: Problems) -> Settings:
     least = math.ceil(steps / MOST_EVALUATIONS)
     ends = {
         "warmup": (0, steps - 1), "eval_every": (least, steps), "eval_size": (1, MOST_HELD_OUT),
-        "patience": (1, MOST_EVALUATIONS), "rows": (1, MOST_WHOLE),
+        "patience": (1, MOST_EVALUATIONS), "rows": (1, MOST_WHOLE), "samples": (2, MOST_SAMPLES),
     }  # fmt: skip
 
     def checked(field: RaceField) -> Any:
@@ -282,7 +285,7 @@ def tokens_at_most(config: RaceConfig) -> int:
     >>> tokens_at_most(RaceConfig(model="glassllm", steps=100, batch_size=16))  # of 9 lanes
     1843200
     """
-    examples = config.steps * len(config.lanes) * config.batch_size
+    examples = config.steps * len(config.lanes) * config.batch_size * config.answers_read
     return examples * longest_example(config.model)
 
 
