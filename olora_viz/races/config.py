@@ -239,6 +239,8 @@ class RaceConfig:
                 f"{wants_text[0]} a text to keep: set keep to a file, the name of a task or, for models that the "
                 f"package has a text for, {AUTO}"
             )
+        if self.objective != RaceConfig.objective and any(lane.fair for lane in self.lanes):
+            raise ValueError(f"a fair rate is for learning from right answers, not for the objective {self.objective}")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step")
         if self.epochs is not None:

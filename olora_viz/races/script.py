@@ -48,10 +48,15 @@ def peft_script(config: RaceConfig, rows: Task | None = None) -> str:
 
     Raises:
         ValueError: a lane asks for a fair rate, which is not a number yet, is full fine-tuning, has `Lane.dim` or
-            replays a text; a target is experts'; or the set-up has epochs.
+            replays a text; a target is experts'; or the set-up has epochs or another objective than imitation.
     """
     if config.epochs is not None:
         raise ValueError("the set-up has epochs: give that of its race, which has steps")
+    if config.objective != RaceConfig.objective:
+        raise ValueError(
+            f"the script with PEFT learns from right answers, not with the objective {config.objective}; the script "
+            "with olora_viz does"
+        )
     targets = [name for lane in config.lanes for name in lane.targets or config.targets or ()]
     for target in filter(names_experts, targets):
         raise ValueError(
