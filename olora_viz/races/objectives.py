@@ -73,7 +73,7 @@ class Imitation:
 
     def told(self) -> dict[str, np.ndarray]:
         """Return what a step has found out."""
-        return {name: values.double().cpu().numpy() for name, values in self.found.items()}
+        return {name: values.cpu().double().numpy() for name, values in self.found.items()}
 
 
 class FromStart(Imitation):
@@ -97,7 +97,7 @@ class FromStart(Imitation):
         """Add up what a part of some lanes' batches has found out."""
         for name, of_lanes in values.items():
             total = self.found.setdefault(name, self._lanes.theta.new_zeros(self._lanes.count))
-            total[rows] += torch.stack([value.detach().to(total) for value in of_lanes])
+            total[rows] += torch.stack([_like(total, value.detach()) for value in of_lanes])
 
 
 class Preferences(FromStart):
@@ -182,7 +182,7 @@ class Rewards(FromStart):
                 for (prompt, _, _), own in zip(asked[order], drawn, strict=True)
             ]
             parts.append([self._data.batch_of([each for own in read[a:b] for each in own]) for a, b in spans])
-            self._advantages.append([advantages[a:b].flatten().to(self._lanes.theta) for a, b in spans])
+            self._advantages.append([_like(self._lanes.theta, advantages[a:b].flatten()) for a, b in spans])
             self._tokens.append(sum(len(said) for own in drawn for said in own))
         return parts
 
@@ -243,6 +243,11 @@ class Rewards(FromStart):
 
 OBJECTIVES: Mapping[str, type[Imitation]] = {IMITATION: Imitation, DPO: Preferences, REINFORCE: Rewards}
 """The objectives by name."""
+
+
+def _like(other: Tensor, values: Tensor) -> Tensor:
+    """Return values in the dtype of another tensor and on its device, which may have no float64."""
+    return values.to(other.dtype).to(other.device)
 
 
 def _by_answer(known: Tensor, batch: Batch) -> Tensor:

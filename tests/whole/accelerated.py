@@ -87,6 +87,13 @@ def test_the_device_is_found_and_named(device: Module) -> None:
         np.asarray(torch.ones(2, device=NAME))
 
 
+@pytest.mark.parametrize("objective", ["dpo", "reinforce"])
+def test_preferences_and_rewards_are_those_of_the_cpu(device: Module, objective: str) -> None:
+    lanes = ov.Lane("lora", r=2), ov.Lane("olora", r=2, kl=0.1, advantage="normalized"), ov.Lane("full", lr=1e-4)
+    there, here = both(small(lanes, objective=objective, task="sentiment", metric="chrf", samples=3, dtype="float32"))
+    same(there, here)
+
+
 def test_a_race_with_everything_is_that_of_the_cpu(device: Module) -> None:
     there, here = both(EVERYTHING)
     same(there, here)
