@@ -199,9 +199,10 @@ def test_rewards_rise_and_pairs_are_ranked() -> None:
     steps = steps_of(RaceConfig(lanes=lanes, steps=30, batch_size=8, objective="dpo", keep="none", device="cpu"))
     assert (steps[-1].eval_accuracy > 0.8).all(), "at first a third of the pairs are"
     chain = ov.chain(
-        RaceConfig(lanes=(Lane("lora", lr=1e-3),), steps=20, batch_size=8, eval_every=0, keep="none"), ["sentiment", "sentiment"],
+        RaceConfig(lanes=(Lane("lora", lr=1e-3),), steps=20, batch_size=8, eval_every=0, keep="none"),
+        ["sentiment", "sentiment"],
         objectives=("imitation", "reinforce"),
-    )  # fmt: skip
+    )
     _, rewarded = [list(link) for link in chain]
     first, last = [np.mean([s.measures["reward"] for s in part]) for part in (rewarded[:4], rewarded[-4:])]
     assert last > first + 0.1
