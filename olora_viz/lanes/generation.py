@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ from olora_viz.models.folder import quiet
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import Encoded, encode_prompt
-from olora_viz.tasks.losses import before_blocks, context_of
+from olora_viz.tasks.losses import before_blocks, context_of, head_at
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -325,7 +327,13 @@ def greedy(
 
 @torch.no_grad()
 def drawn(
-    model: nn.Module, prompts: Sequence[Sequence[int]], count: int, seeds: Sequence[int], pad_id: int, width: int = 0
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    count: int,
+    seeds: Sequence[int],
+    pad_id: int,
+    width: int = 0,
+    samples: int = 1,
 ) -> list[list[int]]:
     """Return so many tokens after each prompt, drawn from the model's predictions.
 
@@ -333,6 +341,7 @@ def drawn(
         prompts: those of K lanes, if these are active, lane after lane.
         seeds: one for each prompt, or for as many prompts in a row as there are to one seed.
         width: least number of tokens to which prompts are padded.
+        samples: how often each prompt is continued, one after the other.
 
     The token with the largest sum of logit and Gumbel noise is a draw from the softmax (Maddison et al. 2014, arXiv
     1411.0030), so no other random number is touched.
@@ -341,30 +350,69 @@ def drawn(
 
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
-    def noisy(_: Tensor, scores: Tensor) -> Tensor:
+    def noisy(_: Tensor | None, scores: Tensor) -> Tensor:
         shape = len(scores) // len(seeds), scores.shape[1]
         waits = [torch.empty(shape).exponential_(generator=generator) for generator in generators]
         return scores - torch.cat(waits).log().to(scores)
 
-    noise: Any = LogitsProcessorList([noisy])
-    return _generate(model, prompts, count, 1, pad_id, noise, width).tolist()
+    takes = signature(model.forward).parameters
+    cached = next((name for name in ("cache", "past_key_values") if name in takes), None)  # as it was called before
+    if samples > 1 and cached and "position_ids" in takes and not getattr(model, "_is_stateful", True):
+        padded = _padded(model, prompts, pad_id, width)
+        return _branched(model, *padded, count, samples, partial(noisy, None), cached).tolist()
+    prompts = [prompt for prompt in prompts for _ in range(samples)]
+    return _generate(model, prompts, count, 1, pad_id, LogitsProcessorList([noisy]), width).tolist()
+
+
+def _branched(
+    model: Any, ids: Tensor, read: Tensor, count: int, samples: int, noisy: Callable[[Tensor], Tensor], cached: str
+) -> Int[Tensor, "rows count"]:
+    """Continue each prompt so many times by the largest of `noisy` logits; the prompt itself is read once.
+
+    Args:
+        ids, read: see `_padded`.
+        cached: the name of the model's argument that takes keys and values.
+    """
+    from transformers import DynamicCache
+
+    (rows, width), cache = ids.shape, DynamicCache(config=model.config)
+    going: Any = {cached: cache, "use_cache": True}
+    places = (read.cumsum(1) - 1).clamp(min=0)
+    with head_at(model, torch.arange(1, rows + 1, device=ids.device) * width - 1):
+        logits = model(input_ids=ids, attention_mask=read, position_ids=places, **going).logits
+    logits = logits.repeat_interleave(samples, 0)
+    cache.batch_repeat_interleave(samples)
+    place, read = places[:, -1:].repeat_interleave(samples, 0), read.repeat_interleave(samples, 0)
+    tokens: list[Tensor] = []
+    while True:
+        tokens.append(noisy(logits.to(torch.promote_types(logits.dtype, torch.float32))).argmax(-1, keepdim=True))
+        if len(tokens) == count:
+            return torch.cat(tokens, 1)
+        place, read = place + 1, torch.cat([read, torch.ones_like(place)], 1)
+        logits = model(input_ids=tokens[-1], attention_mask=read, position_ids=place, **going).logits[:, -1]
 
 
 def _generate(
     model: Any, prompts: Sequence[Sequence[int]], count: int, K: int, pad_id: int, noise: Any = None, width: int = 0
 ) -> Int[Tensor, "rows count"]:
     """Return `count` tokens for each prompt, lane after lane; prompts are padded on the left."""
+    ids, read = _padded(model, prompts, pad_id, width)
+    with quiet():
+        continued = model.generate(
+            ids.repeat(K, 1), attention_mask=read.repeat(K, 1),
+            max_new_tokens=count, pad_token_id=pad_id, eos_token_id=None, do_sample=False,
+            num_beams=1, repetition_penalty=1.0, temperature=None, top_p=None, top_k=None, logits_processor=noise,
+        )  # fmt: skip
+    return continued[:, ids.shape[1] :]
+
+
+def _padded(model: nn.Module, prompts: Sequence[Sequence[int]], pad_id: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return prompts, padded on the left to at least so many tokens, and 1 where there is one, else 0."""
     width, device = max(width, *map(len, prompts)), next(model.parameters()).device
     # The operations do not depend on the number of prompts, as the estimate of memory expects.
     ids = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts])
     read = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    with quiet():
-        continued = model.generate(
-            ids.repeat(K, 1).to(device), attention_mask=read.repeat(K, 1).to(device),
-            max_new_tokens=count, pad_token_id=pad_id, eos_token_id=None, do_sample=False,
-            num_beams=1, repetition_penalty=1.0, temperature=None, top_p=None, top_k=None, logits_processor=noise,
-        )  # fmt: skip
-    return continued[:, width:]
+    return ids.to(device), read.to(device)
 
 
 class Answers(list[Answer]):

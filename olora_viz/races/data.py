@@ -378,10 +378,10 @@ class RaceData:
         return base_predictions(self._model, [self.batch_of([passage])])[0]
 
     def drawn(
-        self, prompts: Sequence[Sequence[int]], count: int, seeds: Sequence[int], width: int = 0
+        self, prompts: Sequence[Sequence[int]], count: int, seeds: Sequence[int], width: int = 0, samples: int = 1
     ) -> list[list[int]]:
         """Let the model, or its active lanes, draw so many tokens after each prompt, by seeds; see `drawn`."""
-        return drawn(self._model, prompts, count, seeds, self._pad_id, width)
+        return drawn(self._model, prompts, count, seeds, self._pad_id, width, samples)
 
     def asked(self, number: int, order: int) -> list[tuple[tuple[int, ...], Example, int]]:
         """Return a step's prompts in the order of a seed: tokens, example, and the length of its right answer."""

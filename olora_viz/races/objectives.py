@@ -13,9 +13,10 @@ from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.generation import answer_cost
-from olora_viz.lanes.groups import by_group
+from olora_viz.lanes.groups import by_group, groups_of
 from olora_viz.lanes.lane import ADVANTAGES
 from olora_viz.machine.process import Progress
+from olora_viz.models.folder import quiet
 from olora_viz.races.fields import OBJECTIVE_NAMES
 from olora_viz.tasks.batches import Batch, Size, borders
 from olora_viz.tasks.encoding import Encoded
@@ -223,15 +224,15 @@ class Rewards(FromStart):
         )
 
         def run(rows: slice, _: Tensor, tell: Progress) -> list[list[list[int]]]:
-            prompts = [
-                prompt for order in orders[rows] for prompt, _, _ in asked[order] for _ in range(config.samples)
-            ]
+            prompts = [prompt for order in orders[rows] for prompt, _, _ in asked[order]]
             seeds = [zlib.crc32(f"{config.seed} {lane.seed} draw {number}".encode()) for lane in lanes.lanes[rows]]
-            drawn = data.drawn(prompts, count, seeds, width)
+            drawn = data.drawn(prompts, count, seeds, width, config.samples)
             size = len(drawn) // len(seeds)
             return [drawn[at : at + size] for at in range(0, len(drawn), size)]
 
-        of_lanes = [lane for group in by_group(lanes, each, run) for lane in group]
+        with quiet():  # here as well, since the threads of groups would restore each other's settings
+            groups = by_group(lanes, each, run, least=groups_of(lanes.plan, each))
+        of_lanes = [lane for group in groups for lane in group]
         return [
             [
                 [data.answer_of(tokens, right) for tokens in drawn[i * config.samples : (i + 1) * config.samples]]

@@ -202,7 +202,7 @@ def test_rewards_rise_and_pairs_are_ranked() -> None:
         RaceConfig(lanes=(Lane("lora", lr=1e-3),), steps=20, batch_size=8, eval_every=0, keep="none"),
         ["sentiment", "sentiment"],
         objectives=("imitation", "reinforce"),
-    )  # fmt: skip
+    )
     _, rewarded = [list(link) for link in chain]
     first, last = [np.mean([s.measures["reward"] for s in part]) for part in (rewarded[:4], rewarded[-4:])]
     assert last > first + 0.1
