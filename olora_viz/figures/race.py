@@ -309,6 +309,10 @@ def without_figure(steps: Sequence[Step]) -> list[str]:
     return [key for key, measure in list(MEASURES.items()) if key in measured and not measure.record]
 
 
+OTHER_LOSSES = {"margin": "−log σ(β × margin) of a step's pairs", "reward": "1 − the mean reward of a step's answers"}
+"""What the loss of a step is that has one of these measures."""
+
+
 def loss_figure(
     curves: RaceCurves, *, start_loss: float | None = None, plain_text: bool = False, smoothing: float | None = None
 ) -> Figure:
@@ -351,13 +355,16 @@ def loss_figure(
     )
     behind, examples = "raw behind" + curves.band_words, held_out_count(steps)
     count = f" ({counted(examples, 'example')})" if examples else ""
+    other = next((words for key, words in OTHER_LOSSES.items() if steps and key in steps[0].measures), "")
     unit = f"{loss_unit(plain_text)}. Lines: training{_of_all(steps)}, smoothed, {behind}; dots: held-out{count}"
+    if other:
+        unit = f"lines: {other}, smoothed, {behind}; dots: held-out, {loss_unit(plain_text)}{count}"
     unit += (OFF_RANGE if beyond else "") + (f"; every {every} steps" if every > 1 else "")
     drawn = layout(
         MEASURES["loss"].title,
         unit,
         x=steps_axis(total),
-        y=unlabelled_until(at or steps, log_axis(MEASURES["loss"].symbol, low, high)),
+        y=unlabelled_until(at or steps, log_axis("loss" if other else MEASURES["loss"].symbol, low, high)),
         height=PLOT_HEIGHT["loss"],
         how=(
             "Lower is better: one nat less multiplies the probability of the right token by e. The axis is "

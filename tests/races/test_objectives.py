@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 import olora_viz as ov
+from olora_viz.figures.race import RaceCurves, loss_figure
+from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.objectives import Preferences, Rewards
@@ -260,3 +262,13 @@ def test_the_reward_is_the_race_s_metric_else_the_task_s_else_exact() -> None:
     assert race(small(objective="reinforce", task="tagging")).data.task.metric == "f1"
     assert isinstance(race(small(objective="reinforce"))._trainer._objective, Rewards)
     assert isinstance(race(small(objective="dpo"))._trainer._objective, Preferences)
+
+
+@pytest.mark.parametrize(("objective", "words"), [("dpo", "log σ"), ("reinforce", "1 − the mean reward")])
+def test_the_chart_of_the_loss_says_what_the_lines_are(objective: str, words: str) -> None:
+    lanes = (Lane("lora", r=2), Lane("olora", r=2))
+    steps = steps_of(small(lanes, objective=objective, task="sentiment", samples=2))
+    assert words in loss_figure(RaceCurves(lane_styles(lanes), steps, 4))["layout"]["meta"]["unit"]
+    assert (
+        words not in loss_figure(RaceCurves(lane_styles(lanes), steps_of(small(lanes)), 4))["layout"]["meta"]["unit"]
+    )
