@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -68,6 +69,14 @@ class Imitation:
         """Return the losses of the active lanes on part i of their batches, (k,), with their graph."""
         return self._data.losses(batches)
 
+    def of_untrained(self, base_loss: float) -> float:
+        """Return the loss above which a lane without any gradient cannot learn, see `RaceState.trained`.
+
+        Args:
+            base_loss: held-out loss of the base model, over all supervised tokens.
+        """
+        return base_loss
+
     def reported(self, losses: Tensor) -> Tensor:
         """Return what a step reports as the losses of the lanes, (K,), given those that they train on."""
         return losses
@@ -131,6 +140,10 @@ class Preferences(FromStart):
         sizes = [b - a for a, b in borders(self._config.batch_size, self._config.accumulate)]
         return [sizes[i] / sum(sizes)] * len(parts)
 
+    def of_untrained(self, base_loss: float) -> float:
+        """Return the loss of lanes that prefer no answer."""
+        return math.log(2)
+
     def losses(self, rows: slice, i: int, batches: Sequence[Batch]) -> Tensor:
         """Return the loss of some lanes, and note the margins Δ − Δ⁰ and the share of those above zero."""
         before = [_differences(*each) for each in zip(self._known_at_start(rows, batches), batches, strict=True)]
@@ -190,6 +203,10 @@ class Rewards(FromStart):
     def shares(self, parts: Parts, i: int) -> list[float]:
         """Return 1: the loss of a part is a share of that of a step."""
         return [1.0] * len(parts)
+
+    def of_untrained(self, base_loss: float) -> float:
+        """Return no loss: while no answers differ in reward there is no gradient, and later there may be."""
+        return math.inf
 
     def losses(self, rows: slice, i: int, batches: Sequence[Batch]) -> Tensor:
         """Return the loss of some lanes, and note the entropy and the KL of their predictions."""

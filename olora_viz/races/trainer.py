@@ -183,19 +183,19 @@ class RaceState:
         """Mark lanes (K,) as diverged at a step, unless they train no more."""
         self.diverged_at[lanes & ~self.resting] = number
 
-    def trained(self, number: int, loss: np.ndarray, norm: np.ndarray, base_loss: float) -> None:
+    def trained(self, number: int, loss: np.ndarray, norm: np.ndarray, untrained: float) -> None:
         """Record a step's losses and gradient norms.
 
         A lane diverges if they are not finite, or if it cannot learn any more: its gradient, which was not zero at the
-        start, is exactly zero for two steps, and its loss is above the base model's. A lane that has learned
+        start, is exactly zero for two steps, and its loss is above that of one untrained. A lane that has learned
         everything has a gradient of zero and a lower loss.
 
         Args:
-            base_loss: held-out loss of the base model, over all supervised tokens, as the training loss is.
+            untrained: the loss of a lane that has learned nothing, see `Imitation.of_untrained`.
         """
         self.lose(~(np.isfinite(loss) & np.isfinite(norm)), number)
         silent = (norm == 0) & (self.last_grad_norm == 0) & (self.first_grad_norm > 0)
-        self.lose(silent & (np.minimum(loss, self.last_loss) > base_loss), number)
+        self.lose(silent & (np.minimum(loss, self.last_loss) > untrained), number)
         if number == 1:
             self.first_grad_norm = norm
         self.last_loss = np.where(self.out, self.last_loss, loss)
@@ -365,7 +365,6 @@ class Trainer:
         self, config: RaceConfig, lanes: Lanes, data: RaceData, footprint: Footprint, baseline: Evaluation,
         progress: Progress | None = None,
     ) -> None:  # fmt: skip
-        self._base_loss = float(data.about_held_out.supervised_loss(baseline.loss, baseline.boilerplate_loss)[0])
         self._config, self._lanes, self._data = config, lanes, data
         self._footprint = footprint
         self._groups = groups_of(lanes.plan, footprint.training.bytes(data.trained_with(config.prompts_in_pass)))
@@ -374,6 +373,8 @@ class Trainer:
         self._recorder = GradientRecorder(lanes)
         self._replay = Replay.of(config, data, lanes, progress)
         self._objective = OBJECTIVES[config.objective](config, data, lanes)
+        base_loss = data.about_held_out.supervised_loss(baseline.loss, baseline.boilerplate_loss)[0]
+        self._untrained = self._objective.of_untrained(float(base_loss))
         self.without_gradient: list[str] | None = None
         self.before: BeforeUpdate | None = None
         self._best = BestAdapters(lanes.theta) if config.keep_best else None
@@ -399,7 +400,7 @@ class Trainer:
             self.without_gradient = without_gradient(lanes)
         norms = self._optimizer.norms()
         loss, norm = torch.stack([losses, norms]).cpu().double().numpy()
-        state.trained(number, loss, norm, self._base_loss)
+        state.trained(number, loss, norm, self._untrained)
         if recorder:
             recorder.before_update()
         self.before = before = self._optimizer.before_update()

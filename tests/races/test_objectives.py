@@ -272,3 +272,11 @@ def test_the_chart_of_the_loss_says_what_the_lines_are(objective: str, words: st
     assert (
         words not in loss_figure(RaceCurves(lane_styles(lanes), steps_of(small(lanes)), 4))["layout"]["meta"]["unit"]
     )
+
+
+def test_a_lane_without_a_gradient_for_a_while_goes_on_learning_from_rewards() -> None:
+    running = race(small(objective="reinforce", task="sentiment", samples=2, steps=6, metric="exact"))
+    steps = list(running)
+    assert (np.array([step.grad_norm for step in steps]) == 0).sum() > 4, "the base model is hardly ever right"
+    assert running.status == "finished"
+    assert not running.state.out.any()
