@@ -365,10 +365,13 @@ class RaceData:
         """Return examples as one batch, in their order, on the device.
 
         Args:
-            share: whether the tokens with which several of them begin are computed once, if passes have no padding.
+            share: whether the tokens with which several of them begin are computed once, if passes have no padding
+                and no dropout, whose masks differ from row to row.
         """
         batch = collate(encoded, self._pad_id)
-        return losses.to_device(sharing(batch) if share and self.unpads else batch, self._device)
+        if share and self.unpads and not any(lane.dropout for lane in self._config.lanes):
+            batch = sharing(batch)
+        return losses.to_device(batch, self._device)
 
     def logits(self, batches: Sequence[Batch]) -> Tensor:
         """Return the logits of the K active lanes at the supervised tokens of one batch each, lane after lane."""
