@@ -40,7 +40,7 @@ from olora_viz.tasks import (
     load_task,
     losses,
 )
-from olora_viz.tasks.batches import Size, borders, packed, packed_size
+from olora_viz.tasks.batches import Size, borders, packed, packed_size, sharing
 from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.evaluation import Evaluation, boilerplate_of, held_out_of
 from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256_of
@@ -361,9 +361,17 @@ class RaceData:
             return losses.lane_losses(self._model, batches[0], len(batches))
         return losses.own_losses(self._model, batches, self._pad_id, without_padding=self.unpads)
 
-    def batch_of(self, encoded: Sequence[Encoded]) -> Batch:
-        """Return examples as one batch, in their order, on the device."""
-        return losses.to_device(collate(encoded, self._pad_id), self._device)
+    def batch_of(self, encoded: Sequence[Encoded], *, share: bool = False) -> Batch:
+        """Return examples as one batch, in their order, on the device.
+
+        Args:
+            share: whether the tokens with which several of them begin are computed once, if passes have no padding
+                and no dropout, whose masks differ from row to row.
+        """
+        batch = collate(encoded, self._pad_id)
+        if share and self.unpads and not any(lane.dropout for lane in self._config.lanes):
+            batch = sharing(batch)
+        return losses.to_device(batch, self._device)
 
     def logits(self, batches: Sequence[Batch]) -> Tensor:
         """Return the logits of the K active lanes at the supervised tokens of one batch each, lane after lane."""

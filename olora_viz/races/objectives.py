@@ -128,7 +128,7 @@ class Preferences(FromStart):
         count = self._config.accumulate
         batches = {
             order: [
-                self._data.batch_of([answer for pair in of_order[a:b] for answer in pair])
+                self._data.batch_of([answer for pair in of_order[a:b] for answer in pair], share=True)
                 for a, b in borders(len(of_order), count)
             ]
             for order, of_order in pairs.items()
@@ -195,7 +195,9 @@ class Rewards(FromStart):
                 [Encoded((*prompt, *said), len(prompt)) for said in own]
                 for (prompt, _, _), own in zip(asked[order], drawn, strict=True)
             ]
-            parts.append([self._data.batch_of([each for own in read[a:b] for each in own]) for a, b in spans])
+            parts.append(
+                [self._data.batch_of([each for own in read[a:b] for each in own], share=True) for a, b in spans]
+            )
             self._advantages.append([_like(self._lanes.theta, advantages[a:b].flatten()) for a, b in spans])
             self._tokens.append(sum(len(said) for own in drawn for said in own))
         return parts

@@ -136,7 +136,8 @@ def own_logits(
     index = torch.cat(at)
     if without_padding:
         positions = {id(batch): _widened(needed(batch), batch, tokens) for batch in batches}
-        unpadded = Unpadded((K, rows, tokens), [positions[id(batch)] for batch in batches])
+        first = _first(batches, rows, tokens) if any(batch.first is not None for batch in batches) else None
+        unpadded = Unpadded((K, rows, tokens), [positions[id(batch)] for batch in batches], first=first)
         with head_at(model, unpadded.sources[index]):
             logits = unpadded.logits(model, ids.flatten(1))
     else:
@@ -149,6 +150,15 @@ def _widened(index: Tensor, batch: Batch, tokens: int) -> Tensor:
     """Return positions in a batch's flattened rows as those in rows of so many tokens."""
     width = batch.input_ids.shape[1]
     return index // width * tokens + index % width
+
+
+def _first(batches: Sequence[Batch], rows: int, tokens: int) -> Tensor:
+    """Return `Batch.first` of each batch, in so many rows of so many tokens: (K, rows · tokens)."""
+    first = torch.arange(rows * tokens, device=batches[0].index.device).view(rows, tokens).repeat(len(batches), 1, 1)
+    for own, batch in zip(first, batches, strict=True):
+        if batch.first is not None:
+            own[: len(batch.first), : batch.first.shape[1]] = _widened(batch.first, batch, tokens)
+    return first.flatten(1)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -19,6 +19,8 @@ from olora_viz.tasks.batches import Batch
 def needed(batch: Batch) -> Int64[Tensor, " n"]:
     """Return the positions in the flattened (rows · tokens) of all tokens up to each row's last supervised one.
 
+    Those of tokens that are taken from other rows, see `Batch.first`, are left out.
+
     >>> from olora_viz.tasks.batches import collate
     >>> from olora_viz.tasks.encoding import Encoded
     >>> needed(collate([Encoded((5, 6, 7), 2), Encoded((8, 9), 1)], pad_id=0)).tolist()
@@ -27,7 +29,8 @@ def needed(batch: Batch) -> Int64[Tensor, " n"]:
     rows, tokens = batch.input_ids.shape
     row, place = batch.index // tokens, batch.index % tokens
     ends = batch.index.new_zeros(rows).scatter_reduce_(0, row, place + 1, "amax")
-    return (torch.arange(tokens, device=ends.device) < ends[:, None]).flatten().nonzero().flatten()
+    positions = (torch.arange(tokens, device=ends.device) < ends[:, None]).flatten().nonzero().flatten()
+    return positions if batch.first is None else batch.first.flatten()[positions].unique()
 
 
 TOKENS_ALIKE = 16
@@ -45,6 +48,7 @@ class Unpadded:
         shape: lanes, rows of a lane, and tokens of a row, with padding.
         positions: for each lane those of its tokens in its (rows · tokens); the same tensor for all lanes if they
             share a batch.
+        first: (K, rows · tokens) `Batch.first` of each lane, if a lane's tokens are shared by its rows.
         dtype: of attention, if not float32 or better: in bfloat16 it takes a CPU twice as long.
 
     Attributes:
@@ -54,8 +58,9 @@ class Unpadded:
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], positions: Sequence[Tensor], dtype: torch.dtype | None = None
-    ) -> None:
+        self, shape: tuple[int, int, int], positions: Sequence[Tensor], dtype: torch.dtype | None = None,
+        first: Tensor | None = None,
+    ) -> None:  # fmt: skip
         self.shape, self.dtype = shape, dtype
         K, rows, tokens = shape
         size, n = rows * tokens, -(-max(map(len, positions)) // TOKENS_ALIKE) * TOKENS_ALIKE
@@ -70,6 +75,11 @@ class Unpadded:
         is_padding = torch.ones_like(self.sources, dtype=torch.bool)
         is_padding[self._flat] = False
         self._repeats, self._padding = (where.nonzero().flatten() for where in (~is_own, is_padding))
+        self._shared = None
+        if first is not None:
+            taken = (first + lanes[:, None] * size).flatten()
+            self.sources = self.sources[taken]
+            self._shared = (taken != torch.arange(len(taken), device=taken.device)).nonzero().flatten()
 
     def logits(self, model: nn.Module, ids: Int64[Tensor, "K size"]) -> Tensor:
         """Run a model for which `can_unpad` holds on the tokens without padding; its head sees (K, n, features).
@@ -90,31 +100,36 @@ class Unpadded:
     def as_rows(self, X: Float[Tensor, "K heads n d"]) -> Float[Tensor, "rows heads tokens d"]:
         """Return the heads of tokens as those of all lanes' rows."""
         K, heads, n, d = X.shape
-        rows = _Gathered.apply(X.transpose(1, 2).reshape(K * n, heads * d), self.sources, self._flat, self._repeats)
+        tokens = X.transpose(1, 2).reshape(K * n, heads * d)
+        rows = _Gathered.apply(tokens, self.sources, self._flat, self._repeats, self._shared)
         return rows.view(-1, self.shape[2], heads, d).transpose(1, 2)
 
     def as_tokens(self, Y: Float[Tensor, "rows tokens heads d"]) -> Float[Tensor, "K n heads d"]:
         """Return what attention adds up for all lanes' rows, without padding."""
         heads, d = Y.shape[2:]
-        tokens = _Gathered.apply(Y.reshape(-1, heads * d), self._flat, self.sources, self._padding)
+        tokens = _Gathered.apply(Y.reshape(-1, heads * d), self._flat, self.sources, self._padding, None)
         return tokens.view(self.shape[0], -1, heads, d)
 
 
 class _Gathered(torch.autograd.Function):
     """Rows of X `there`. The gradient of X is that of the result `back`, but zero for its rows without one.
 
-    Tokens that repeat another have none, and padding, since no supervised token attends to it.
+    Tokens that repeat another have none, and padding, since no supervised token attends to it. The gradient of a row
+    that several places in the result share is the sum of theirs, those `shared` beside the one `back`.
     """
 
     @staticmethod
-    def forward(ctx: Any, X: Tensor, there: Tensor, back: Tensor, without: Tensor) -> Tensor:
-        ctx.save_for_backward(back, without)
+    def forward(ctx: Any, X: Tensor, there: Tensor, back: Tensor, without: Tensor, shared: Tensor | None) -> Tensor:
+        ctx.save_for_backward(there, back, without, shared)
         return X.index_select(0, there)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        back, without = ctx.saved_tensors
-        return grads[0].index_select(0, back).index_fill_(0, without, 0.0), None, None, None
+        there, back, without, shared = ctx.saved_tensors
+        total = grads[0].index_select(0, back).index_fill_(0, without, 0.0)
+        if shared is not None:
+            total = total.index_add(0, there[shared], grads[0].index_select(0, shared))
+        return total, None, None, None, None
 
 
 @torch.no_grad()

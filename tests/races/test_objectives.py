@@ -3,6 +3,7 @@
 import math
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -143,6 +144,23 @@ def test_loss_and_gradient_are_those_of_an_explicit_model(
             torch.testing.assert_close(ours.A, A, rtol=1e-5, atol=rounding)
             if not lane.is_dense:
                 torch.testing.assert_close(ours.B, B, rtol=1e-5, atol=rounding)
+
+
+@pytest.mark.parametrize("objective", ["dpo", "reinforce"])
+def test_what_answers_begin_with_is_read_once_but_for_dropout(objective: str) -> None:
+    config = OF(objective=objective, **SHORT)
+    for lanes, shared in ((KINDS, True), ((*KINDS, Lane("lora", dropout=0.1)), False)):
+        running = race(config.replace(lanes=lanes))
+        orders = [config.order(lane) for lane in lanes]
+        parts = running._trainer._objective.parts(1, orders)
+        batches = [of_lane[0] for of_lane in parts]
+        alone = [replace(batch, first=None) for batch in batches]
+        read, apart = (sum(map(len, running.data.positions(each))) for each in (batches, alone))
+        assert (read < 0.7 * apart) == shared
+        with torch.no_grad():
+            running.lanes.theta += 0.01 * torch.randn_like(running.lanes.theta)
+            together, each = (running.data.logits(of) for of in (batches, alone))
+        torch.testing.assert_close(together, each, rtol=1e-9, atol=1e-9)
 
 
 def test_at_the_first_step_no_answer_is_preferred_whatever_the_start() -> None:
