@@ -327,7 +327,7 @@ def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(phone: 
     )
     expect(page.locator("body")).not_to_contain_text("on the left")  # the set-up is below
     tops = [box["y"] for tab in page.get_by_role("tab").all() if (box := tab.bounding_box())]
-    assert (len(tops), len(set(tops))) == (8, 2)
+    assert (len(tops), len(set(tops))) == (9, 2)
     page.get_by_role("tab", name="In words").click()
     expect(page.locator("#story")).to_be_visible()
     page.get_by_role("tab", name="Loss").click()

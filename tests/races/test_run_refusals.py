@@ -39,7 +39,7 @@ def other_rank(path) -> None:
         ("config.json", lambda path: path.write_text('"x"'), 'must hold a JSON object, not "x"'),
         ("config.json", lambda path: path.write_text("{}"), "is not the set-up of a race: 'lanes'"),
         ("config.json", other_rank, r"does not fit the run's config.json: 'theta' is \(2, \d+\)"),
-        ("steps.jsonl", lambda path: path.write_text("{}\n"), "its last line is not a step"),
+        ("steps.jsonl", lambda path: path.write_text("{}\n"), "line 1 is not a step"),
     ],
 )
 def test_a_damaged_folder_is_refused_in_a_sentence_that_names_the_file(tmp_path, file, damage, message):

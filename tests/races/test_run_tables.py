@@ -76,6 +76,7 @@ KEYS = {
     "beta2": (0.999, 0.99), "lora_plus": (1.0, 4.0), "dropout": (0.0, 0.1), "schedule": (None, "cosine"),
     "warmup": (None, 1), "targets": (("q_proj",), ("q_proj", "v_proj")), "lr": (1e-3, 3e-3),
     "dim": (None, 4), "replay": (0.0, 0.05), "replay_from": ("text", "base"), "keep_kl": (0.0, 0.1),
+    "beta": (0.1, 0.5), "kl": (0.0, 0.1), "advantage": ("mean", "normalized"),
 }  # fmt: skip
 
 

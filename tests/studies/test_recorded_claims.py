@@ -136,7 +136,7 @@ def test_what_is_recorded_is_worded_as_its_judge_words_it_today(claim: str) -> N
         left = one.finding.words
         # Of equally long ones always in the same order: one may end where another begins.
         methods = re.findall(r"--compare (\S+)", one.command)
-        parts = filter(None, (*said, *map(method_name, methods), one.model, one.task))
+        parts = filter(None, (*said, *map(method_name, methods), one.model, one.task, *re.split(", | and ", one.task)))
         for text in sorted(parts, key=lambda part: (len(part), part), reverse=True):
             left = left.replace(text, " | ")
         assert re.findall(r"[a-zA-Z]{2,}", left) == []
