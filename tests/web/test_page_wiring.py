@@ -90,6 +90,16 @@ def test_an_answer_that_a_later_call_of_the_page_has_overtaken_is_left_out(kind:
     assert asyncio.run(visit((one, 3, "first"), done=("first",))) == ["first"]
 
 
+def test_what_a_change_of_the_set_up_says_is_counted_with_what_follows_the_last_update(jobs: Jobs) -> None:
+    demo = page.build(LIMITS, jobs)
+    (follow,) = (fn for fn in demo.fns.values() if fn.api_name == "follow")
+    (after,) = (fn for fn in demo.fns.values() if fn.trigger_after == follow._id)
+    (changed,) = (fn for fn in demo.fns.values() if fn.fn is after.fn and fn is not after)
+    assert "status" in {part.elem_id for part in after.outputs}
+    assert after.js == changed.js
+    assert "oloraVizCalls" in after.js, "a late answer to the last update would bring back what it says"
+
+
 # Cards -----------------------------------------------------------------------------------------
 
 

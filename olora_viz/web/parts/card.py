@@ -67,7 +67,9 @@ def picked(_request: gr.Request, event: gr.SelectData) -> Any:
     return event.value if isinstance(event.value, str) else gr.skip()
 
 
-def on_changes(parts: Sequence[Any], answer: Callable[..., Any], inputs: Sequence[Any], outputs: Any) -> None:
+def on_changes(
+    parts: Sequence[Any], answer: Callable[..., Any], inputs: Sequence[Any], outputs: Any, after: Any = None
+) -> None:
     """Connect a function to the changes of several components, so that the answer to the last one stays.
 
     A preset or a reload changes several at once, see `_unless_overtaken`.
@@ -75,6 +77,7 @@ def on_changes(parts: Sequence[Any], answer: Callable[..., Any], inputs: Sequenc
     Args:
         parts: components whose changes call it.
         answer: takes the request and the inputs.
+        after: an event after which it is called, too.
     """
     newest = _unless_overtaken(answer)
 
@@ -82,6 +85,8 @@ def on_changes(parts: Sequence[Any], answer: Callable[..., Any], inputs: Sequenc
         return await newest(request, sent, request, *inputs)
 
     _on([part.change for part in parts], answered, answer, inputs, outputs, LATEST_ONLY)
+    if after is not None:
+        after.then(answered, [gr.Number(0, visible=False), *inputs], outputs, js=_NUMBERED, **UNQUEUED)
 
 
 def on_picks(picks: Sequence[Any], answer: Callable[..., Any], inputs: Sequence[Any], outputs: Any) -> None:

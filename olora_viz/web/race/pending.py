@@ -68,15 +68,10 @@ def keep_current(desk: Desk, controls: SetUpControls, link: gr.HTML, files: OwnF
             changed[status_line] = status(READY) if ready else view_of(shown).status
         return changed
 
-    def foretold(request: gr.Request, *asked: Any) -> dict[Any, Any]:
-        """Say it of controls that were changed while the last update was on its way, too."""
-        return {part: words for part, words in written(request, *asked).items() if part in later}
-
-    bet, later = desk.parts["bet"], [desk.parts[name] for name in ("status", "pending", "estimate")]
-    status_line, left, estimate = later
+    bet, status_line, left, estimate = (desk.parts[name] for name in ("bet", "status", "pending", "estimate"))
     inputs = [desk.run, status_line, *controls]
-    on_changes([desk.run, *controls], written, inputs, [link, bet, *later])
-    stream.then(foretold, inputs, later, **UNQUEUED)
+    # After the stream for controls that were changed while its last update was on its way.
+    on_changes([desk.run, *controls], written, inputs, [link, bet, status_line, left, estimate], after=stream)
     estimate.select(timed, controls, estimate, **UNQUEUED)
 
 
