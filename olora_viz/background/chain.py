@@ -22,7 +22,7 @@ class BackgroundChain(BackgroundWork):
 
     then: tuple[str, ...] = ()
     """The tasks of the later links."""
-    found: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
     """Set-up and results of the links that have ended, as `Chain.to_json` returns them; empty before it begins."""
 
     @property
@@ -33,7 +33,7 @@ class BackgroundChain(BackgroundWork):
     @property
     def chain(self) -> Chain | None:
         """What is known of the chain; None before its first link."""
-        return Chain.from_json(self.found) if self.found else None
+        return Chain.from_json(self.results) if self.results else None
 
     def run(self) -> None:
         """Race link after link; what has ended stays when it is stopped."""
@@ -58,4 +58,4 @@ class BackgroundChain(BackgroundWork):
         text = json.dumps(racing.to_json())
         for path in self.own_files.values():
             text = text.replace(json.dumps(str(path)), json.dumps(path.name))
-        self.found = json.loads(text)
+        self.results = json.loads(text)

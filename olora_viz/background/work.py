@@ -124,7 +124,7 @@ class BackgroundWork:
 
     @property
     def races(self) -> int:
-        """The number of races, each as long as its set-up says, that take as long; see `as_steps`."""
+        """How many races of its set-up it is, one after the other."""
         return 1
 
     @property

@@ -16,8 +16,8 @@ from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.measure import Measure, Record, by_lane, lane_fields
 from olora_viz.tasks.evaluation import Evaluation
 
-TRAINED, FOUND = "trained_", "found_"
-"""How the names of its tensors in a checkpoint begin, and after that those of what an objective has found out."""
+TRAINED, MEASURED = "trained_", "measured_"
+"""How the names of its tensors in a checkpoint begin, and after that those of what an objective has measured."""
 
 
 class Trained(NamedTuple):
@@ -29,21 +29,21 @@ class Trained(NamedTuple):
     """(K,) Euclidean norm of the gradient, before clipping."""
     gradients: Gradients | None
     """By layer; None if not measured at this step."""
-    found: Mapping[str, np.ndarray] = MappingProxyType({})
-    """What an objective has found out, (K,) each, by the keys of measures; see `races.objectives`."""
+    measured: Mapping[str, np.ndarray] = MappingProxyType({})
+    """What an objective has measured, (K,) each, by the keys of measures; see `races.objectives`."""
 
     def without(self, out: np.ndarray) -> Trained:
         """Return a copy with NaN in the diverged lanes (K,)."""
         loss, norm = (np.where(out, np.nan, values) for values in (self.loss, self.grad_norm))
-        found = {key: np.where(out, np.nan, values) for key, values in self.found.items()}
-        return Trained(loss, norm, self.gradients and self.gradients.without(out), found)
+        measured = {key: np.where(out, np.nan, values) for key, values in self.measured.items()}
+        return Trained(loss, norm, self.gradients and self.gradients.without(out), measured)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return it as tensors."""
         values = {"loss": self.loss, "grad_norm": self.grad_norm}
         if self.gradients is not None:
             values |= {name: getattr(self.gradients, name) for name in lane_fields(Gradients)}
-        values |= {FOUND + name: value for name, value in self.found.items()}
+        values |= {MEASURED + name: value for name, value in self.measured.items()}
         return {TRAINED + name: torch.tensor(value) for name, value in values.items()}
 
     @classmethod
@@ -57,8 +57,8 @@ class Trained(NamedTuple):
             if name.startswith(TRAINED)
         }
         loss, norm = values.pop("loss"), values.pop("grad_norm")
-        found = {name.removeprefix(FOUND): values.pop(name) for name in [*values] if name.startswith(FOUND)}
-        return cls(loss, norm, Gradients(layers, **values) if values else None, found)
+        measured = {name.removeprefix(MEASURED): values.pop(name) for name in [*values] if name.startswith(MEASURED)}
+        return cls(loss, norm, Gradients(layers, **values) if values else None, measured)
 
 
 def loss_unit(plain_text: bool | None = None) -> str:
@@ -99,39 +99,39 @@ LR = Measure(
 )
 
 
-def _found(key: str, **more: Any) -> Measure:
-    """Make a measure of what an objective finds out in a step."""
+def _of_objective(key: str, **more: Any) -> Measure:
+    """Make a measure of what an objective measures in a step."""
 
     def of_step(race: Any) -> np.ndarray:
-        return race.trained.found[key]
+        return race.trained.measured[key]
 
     return Measure(key=key, compute=of_step, scale="linear", cost="Nothing: training computes it.", **more)
 
 
 OF_OBJECTIVES = (
-    _found(
+    _of_objective(
         "margin", title="Margin", unit="nats by which the chosen answer gained on the rejected one since the start",
         symbol="margin, nats", objective="dpo",
     ),
-    _found(
+    _of_objective(
         "preferred", title="Preferred", unit="share of the step's pairs in which the chosen answer gained",
         symbol="pairs", objective="dpo",
     ),
-    _found("reward", title="Reward", unit="mean of the answers drawn in a step", objective="reinforce"),
-    _found(
+    _of_objective("reward", title="Reward", unit="mean of the answers drawn in a step", objective="reinforce"),
+    _of_objective(
         "differing", title="Prompts that teach", unit="share of prompts whose answers differ in reward",
         symbol="prompts", objective="reinforce",
     ),
-    _found(
+    _of_objective(
         "entropy", title="Entropy", unit="of the predictions on the answers drawn, nats per token",
         symbol="entropy, nats", objective="reinforce",
     ),
-    _found(
+    _of_objective(
         "kl_to_start", title="KL to the start", unit="KL(lane‖lane before its first step) on the answers drawn, nats "
         "per token", symbol="KL, nats", objective="reinforce",
     ),
 )  # fmt: skip
-"""What objectives find out in a step."""
+"""What objectives measure in a step."""
 
 EVAL_LOSS = Measure(
     key="eval_loss",

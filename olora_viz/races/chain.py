@@ -32,7 +32,7 @@ from olora_viz.measures.truncation import Weight, intruder_dimensions
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, model_name, task_of
-from olora_viz.races.objectives import IMITATION
+from olora_viz.races.fields import IMITATION
 from olora_viz.races.race import Race
 from olora_viz.races.run import Run
 from olora_viz.races.start import Sizing

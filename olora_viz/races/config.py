@@ -20,7 +20,7 @@ from olora_viz.machine.devices import DTYPES, check_device, dtype_name
 from olora_viz.machine.tables import brief, call, changed, folded, table
 from olora_viz.machine.wording import exact
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
-from olora_viz.races.fields import OBJECTIVE_NAMES, ORDERS_OF_BATCHES
+from olora_viz.races.fields import DPO, IMITATION, OBJECTIVE_NAMES, ORDERS_OF_BATCHES, REINFORCE
 from olora_viz.tasks.keep import AUTO, NONE, has_text
 from olora_viz.tasks.metrics import Metric, check_metric, metric_name, plain_metric
 
@@ -185,7 +185,7 @@ class RaceConfig:
     rows: int | None = None
     epochs: float | None = None
     metric: Metric = AUTO
-    objective: str = OBJECTIVE_NAMES[0]
+    objective: str = IMITATION
     samples: int = 8
 
     def __post_init__(self) -> None:
@@ -327,7 +327,7 @@ class RaceConfig:
     @property
     def answers_read(self) -> int:
         """How many answers to a prompt a step reads: a right one, a pair, or those that a lane draws."""
-        return {"imitation": 1, "dpo": 2, "reinforce": self.samples}[self.objective]
+        return {IMITATION: 1, DPO: 2, REINFORCE: self.samples}[self.objective]
 
     @property
     def prompts_in_pass(self) -> int:
@@ -614,7 +614,7 @@ def setup_facts(config: RaceConfig) -> dict[str, Any]:
         facts["metric"] = metric_name(config.metric)
     if config.objective != RaceConfig.objective:
         facts["objective"] = config.objective
-    if config.objective == "reinforce":
+    if config.objective == REINFORCE:
         facts["answers per prompt"] = config.samples
     if config.chat:
         facts["prompts"] = "in the model's chat template"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from olora_viz.initializers import BUILT_IN, definition_of
-from olora_viz.lanes.generation import TOKENS_BEYOND, drawn, ends_of
+from olora_viz.lanes.generation import TOKENS_BEYOND, drawn
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.devices import resolve_device, resolve_dtype
 from olora_viz.machine.process import Progress
@@ -25,6 +25,7 @@ from olora_viz.measures.catalogue import measure_definitions
 from olora_viz.measures.forgetting import Forgotten, base_predictions, forgotten
 from olora_viz.models import MODELS, load_model
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.fields import DPO, IMITATION, REINFORCE
 from olora_viz.races.replay import check_replay, predicted_by_base
 from olora_viz.tasks import (
     TASKS,
@@ -46,7 +47,7 @@ from olora_viz.tasks.evaluation import Evaluation, boilerplate_of, held_out_of
 from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256_of
 from olora_viz.tasks.hub import HUB
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
-from olora_viz.tasks.metrics import MOST_SCORED, Metric, mean_score, metric_name
+from olora_viz.tasks.metrics import MOST_SCORED, Metric, metric_name
 from olora_viz.tasks.preferences import paired
 from olora_viz.tasks.rows import all_answers
 from olora_viz.tasks.task import deduplicated
@@ -269,6 +270,7 @@ class RaceData:
 
     Attributes:
         task: where the examples come from.
+        tokenizer: of the model.
         train, held_out: the training examples, and the held-out ones, at most ``config.eval_size``.
         cache: of earlier races on the model.
         about_held_out: a summary of them, with the accuracy of guessing.
@@ -299,16 +301,18 @@ class RaceData:
         cache: ModelCache,
         name: str = "",
     ) -> None:
-        if config.objective == "reinforce" and task.plain_text:
-            raise ValueError(f"the objective reinforce needs prompts with answers, and {task.name!r} is plain text")
-        self.task = task = paired(task, config.split_seed) if config.objective == "dpo" else task
-        self._config, self._model, self._tokenizer, self.cache = config, model, tokenizer, cache
+        if config.objective != IMITATION and task.plain_text:
+            raise ValueError(
+                f"the objective {config.objective} needs prompts with answers, and {task.name!r} is plain text"
+            )
+        self.task = task = paired(task, config.split_seed) if config.objective == DPO else task
+        self._config, self._model, self.tokenizer, self.cache = config, model, tokenizer, cache
         self._device, self.judged_rows, self.text_rows = next(model.parameters()).device, config.prompts_in_pass, 1
         self._pad_id: Any = tokenizer.pad_token_id or 0
         self._context = losses.context_of(model) or sys.maxsize
         self.longest = config.max_length or self._context
         self.chat = chat_of(config, task, tokenizer, name or config.model)
-        train = self._encode(task.train, choices=config.objective == "dpo")
+        train = self._encode(task.train, choices=config.objective == DPO)
         held_out = self._encode(task.held_out)
         self.train_examples = train.examples
         self.train, self.held_out = train.kept, held_out.kept[: config.eval_size]
@@ -391,38 +395,12 @@ class RaceData:
         """Let the model, or its active lanes, draw so many tokens after each prompt, by seeds; see `drawn`."""
         return drawn(self._model, prompts, count, seeds, self._pad_id, width, samples)
 
-    def asked(self, number: int, order: int) -> list[tuple[tuple[int, ...], Example, int]]:
-        """Return a step's prompts in the order of a seed: tokens, example, and the length of its right answer."""
-        chosen = [(self.train[i], self.train_examples[i]) for i in self._chosen(number, order)]
-        return [(e.ids[: e.supervised_from], example, len(e.ids) - e.supervised_from) for e, example in chosen]
-
     @cached_property
     def drawn_size(self) -> tuple[int, int]:
         """The tokens of the longest prompt, and those of the longest answer that a lane draws."""
         width = max(each.supervised_from for each in self.train)
         longest = max(len(each.ids) - each.supervised_from for each in self.train)
         return width, max(1, min(longest + TOKENS_BEYOND * self.stops, self._context + 1 - width))
-
-    def answer_of(self, drawn: Sequence[int], right: int) -> tuple[int, ...]:
-        """Return the tokens of an answer that was drawn: up to its end, or as many as the right one has.
-
-        Args:
-            right: the tokens of the right answer.
-        """
-        if not self.stops:
-            return tuple(drawn[:right])
-        ends = ends_of(self._tokenizer, self.chat)
-        return tuple(drawn[: next((i for i, token in enumerate(drawn, 1) if token in ends), len(drawn))])
-
-    def reward(self, example: Example, drawn: Sequence[int]) -> float:
-        """Return the reward of an answer that was drawn, from 0 to 1: the race's metric, by default ``exact``.
-
-        Raises:
-            ValueError: the metric raised, or returned no such number.
-        """
-        metric = next((each for each in (self._config.metric, self.task.metric) if each not in (AUTO, NONE)), "exact")
-        text = str(self._tokenizer.decode(list(drawn), skip_special_tokens=True))
-        return mean_score(metric, [example], [text.strip()])
 
     def evaluate(self, K: int = 1, *, test: bool = False, report: Callable[[float], None] | None = None) -> Evaluation:
         """Evaluate the K active lanes on the held-out examples, or on those of the test."""
@@ -485,7 +463,7 @@ class RaceData:
         """A sentence on a chat template that is not used; empty if the model has none."""
         if self._config.chat or self.task.plain_text:
             return ""
-        return unused_template(self._tokenizer, model_name(self._config))
+        return unused_template(self.tokenizer, model_name(self._config))
 
     @property
     def too_long(self) -> list[str]:
@@ -514,7 +492,7 @@ class RaceData:
 
     def trained_with(self, rows: int) -> Size:
         """Return a size that no pass of a step exceeds if it reads so many rows at once."""
-        if self._config.objective == "reinforce":
+        if self._config.objective == REINFORCE:
             rows, (width, count) = rows * self._config.samples, self.drawn_size
             return Size(rows, width + count, rows * count)
         read = [each.choices or (each,) for each in self.train]
@@ -538,9 +516,10 @@ class RaceData:
 
     def examples(self, number: int, order: int) -> list[Encoded]:
         """Return the examples of a step, 1 for the first, in the order of a seed."""
-        return [self.train[i] for i in self._chosen(number, order)]
+        return [self.train[i] for i in self.chosen(number, order)]
 
-    def _chosen(self, number: int, order: int) -> list[int]:
+    def chosen(self, number: int, order: int) -> list[int]:
+        """Return which training examples those are."""
         return batch_indices(len(self.train), self._config.batch_size, order, number - 1)
 
     def _encode(self, examples: Sequence[Example], *, choices: bool = True) -> Encoding:
@@ -551,7 +530,7 @@ class RaceData:
         }  # fmt: skip
         return self.cache.get(
             ("encoded", tuple(examples), *options.values(), self.chat is not None),
-            lambda: encode(examples, self._tokenizer, context=self._context, chat=self.chat, **options),
+            lambda: encode(examples, self.tokenizer, context=self._context, chat=self.chat, **options),
         )
 
 

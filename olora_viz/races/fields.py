@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from olora_viz.lanes.schedule import SCHEDULES
 
-OBJECTIVE_NAMES = ("imitation", "dpo", "reinforce")
+IMITATION, DPO, REINFORCE = OBJECTIVE_NAMES = ("imitation", "dpo", "reinforce")
 """What lanes learn from, see `races.objectives`."""
 
 ORDERS_OF_BATCHES = ("auto", "shared", "by-seed")
@@ -101,7 +101,7 @@ FIELDS = (
         "What the lanes learn from: right answers; preferences of right answers over wrong ones; or rewards, by the "
         "metric, of answers that they draw themselves",
         str, "objective",
-        {"imitation": "right answers", "dpo": "preferences (DPO)", "reinforce": "rewards (REINFORCE)"},
+        {IMITATION: "right answers", DPO: "preferences (DPO)", REINFORCE: "rewards (REINFORCE)"},
         written="imitation, dpo or reinforce; with --chain one for each task, such as imitation,reinforce; default: "
         "imitation",
     ),

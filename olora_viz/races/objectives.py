@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -13,26 +13,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.generation import answer_cost
+from olora_viz.lanes.generation import answer_cost, ends_of
 from olora_viz.lanes.groups import by_group, groups_of
 from olora_viz.lanes.lane import ADVANTAGES
 from olora_viz.machine.process import Progress
 from olora_viz.models.folder import quiet
-from olora_viz.races.fields import OBJECTIVE_NAMES
+from olora_viz.races.fields import DPO, IMITATION, REINFORCE
 from olora_viz.tasks.batches import Batch, Size, borders
 from olora_viz.tasks.encoding import Encoded
+from olora_viz.tasks.metrics import mean_score
 from olora_viz.tasks.preferences import pair_of
-from olora_viz.tasks.task import Example
+from olora_viz.tasks.task import NONE, Example
 
 if TYPE_CHECKING:
     from olora_viz.races.config import RaceConfig
     from olora_viz.races.data import RaceData
 
-IMITATION, DPO, REINFORCE = OBJECTIVE_NAMES
-MEAN, NORMALIZED = ADVANTAGES
-
-Asked = tuple[tuple[int, ...], Example, int]
-"""The tokens of a prompt, its example, and the tokens of its right answer."""
+NORMALIZED = ADVANTAGES[1]
 
 SPREAD = 1e-4
 """What is added to a standard deviation by which advantages are divided, as in TRL."""
@@ -41,16 +38,26 @@ Parts = Sequence[Sequence[Batch]]
 """For each lane, the parts of its batch; lanes that read the same have the very same ones."""
 
 
+class Question(NamedTuple):
+    """A prompt to which lanes draw answers."""
+
+    prompt: tuple[int, ...]
+    """Its tokens."""
+    example: Example
+    right: int
+    """The number of tokens of the right answer."""
+
+
 class Imitation:
     """Learning from right answers: the loss is the mean cross-entropy of their tokens.
 
     Attributes:
-        found: what a step has found out beside its loss, by the keys of measures: (K,) each.
+        measured: what a step has measured beside its loss, by the keys of measures: (K,) each.
     """
 
     def __init__(self, config: RaceConfig, data: RaceData, lanes: Lanes) -> None:
         self._config, self._data, self._lanes = config, data, lanes
-        self.found: dict[str, Tensor] = {}
+        self.measured: dict[str, Tensor] = {}
 
     def parts(self, number: int, orders: Sequence[int]) -> Parts:
         """Return what each lane reads in a step, 1 for the first.
@@ -81,9 +88,9 @@ class Imitation:
         """Return what a step reports as the losses of the lanes, (K,), given those that they train on."""
         return losses
 
-    def told(self) -> dict[str, np.ndarray]:
-        """Return what a step has found out."""
-        return {name: values.cpu().double().numpy() for name, values in self.found.items()}
+    def measurements(self) -> dict[str, np.ndarray]:
+        """Return what a step has measured."""
+        return {name: values.cpu().double().numpy() for name, values in self.measured.items()}
 
 
 class FromStart(Imitation):
@@ -104,9 +111,9 @@ class FromStart(Imitation):
             return self._known(batches)
 
     def _add(self, rows: slice, **values: Sequence[Tensor]) -> None:
-        """Add up what a part of some lanes' batches has found out."""
+        """Add up what is measured on a part of some lanes' batches."""
         for name, of_lanes in values.items():
-            total = self.found.setdefault(name, self._lanes.theta.new_zeros(self._lanes.count))
+            total = self.measured.setdefault(name, self._lanes.theta.new_zeros(self._lanes.count))
             total[rows] += torch.stack([_like(total, value.detach()) for value in of_lanes])
 
 
@@ -120,7 +127,7 @@ class Preferences(FromStart):
 
     def parts(self, number: int, orders: Sequence[int]) -> Parts:
         """Return the pairs that each lane reads, each answer after the other."""
-        self.found = {}
+        self.measured = {}
         pairs = {
             order: [pair_of(example) for example in self._data.examples(number, order)]
             for order in dict.fromkeys(orders)
@@ -163,9 +170,10 @@ class Rewards(FromStart):
     """Policy gradients of the rewards of a lane's own answers, without a critic (REINFORCE).
 
     A lane draws `RaceConfig.samples` answers to each prompt. The loss is the mean over answers of −a × the sum of the
-    log-probabilities of their tokens. The advantage a is the reward minus the mean reward of the same prompt's
-    answers, divided by their standard deviation if `Lane.advantage` is ``normalized`` (as in GRPO, Shao et al. 2024,
-    arXiv 2402.03300), plus `Lane.kl` × KL(lane‖lane before its first step), a mean over the drawn tokens.
+    log-probabilities of their tokens, plus `Lane.kl` × KL(lane‖lane before its first step), a mean over the drawn
+    tokens. The advantage a is the reward minus the mean reward of the same prompt's answers, divided by their standard
+    deviation if `Lane.advantage` is ``normalized`` (as in GRPO, Shao et al. 2024, arXiv 2402.03300). The reward is the
+    metric of the race or its task, or else ``exact``.
     """
 
     def __init__(self, config: RaceConfig, data: RaceData, lanes: Lanes) -> None:
@@ -175,31 +183,25 @@ class Rewards(FromStart):
 
     def parts(self, number: int, orders: Sequence[int]) -> Parts:
         """Let each lane draw its answers, and return them with their prompts."""
-        self.found, self._advantages, self._tokens = {}, [], []
-        asked = {order: self._data.asked(number, order) for order in dict.fromkeys(orders)}
+        self.measured, self._advantages, self._tokens = {}, [], []
+        asked = {order: self._asked(number, order) for order in dict.fromkeys(orders)}
         spans, parts = borders(self._config.batch_size, self._config.accumulate), []
         for k, (order, drawn) in enumerate(zip(orders, self._drawn(number, orders, asked), strict=True)):
+            answered = list(zip(asked[order], drawn, strict=True))
             rewards = torch.tensor(
-                [
-                    [self._data.reward(example, said) for said in own]
-                    for (_, example, _), own in zip(asked[order], drawn, strict=True)
-                ],
-                dtype=torch.float64,
+                [[self._reward(each, answer) for answer in answers] for each, answers in answered], dtype=torch.float64
             )
             differ = rewards.amax(1) > rewards.amin(1)
             self._add(slice(k, k + 1), reward=[rewards.mean()], differing=[differ.double().mean()])
             advantages = rewards - rewards.mean(1, keepdim=True)
             if self._lanes.lanes[k].advantage == NORMALIZED:
                 advantages = advantages / (rewards.std(1, keepdim=True) + SPREAD)
-            read = [
-                [Encoded((*prompt, *said), len(prompt)) for said in own]
-                for (prompt, _, _), own in zip(asked[order], drawn, strict=True)
-            ]
+            read = [[Encoded((*prompt, *own), len(prompt)) for own in answers] for (prompt, _, _), answers in answered]
             parts.append(
                 [self._data.batch_of([each for own in read[a:b] for each in own], share=True) for a, b in spans]
             )
             self._advantages.append([_like(self._lanes.theta, advantages[a:b].flatten()) for a, b in spans])
-            self._tokens.append(sum(len(said) for own in drawn for said in own))
+            self._tokens.append(sum(len(own) for answers in drawn for own in answers))
         return parts
 
     def shares(self, parts: Parts, i: int) -> list[float]:
@@ -226,10 +228,33 @@ class Rewards(FromStart):
 
     def reported(self, losses: Tensor) -> Tensor:
         """Return by how much the mean reward of each lane is below 1."""
-        return 1.0 - self.found["reward"]
+        return 1.0 - self.measured["reward"]
+
+    def _asked(self, number: int, order: int) -> list[Question]:
+        """Return a step's prompts in the order of a seed."""
+        data = self._data
+        chosen = [(data.train[i], data.train_examples[i]) for i in data.chosen(number, order)]
+        return [Question(e.ids[: e.supervised_from], example, len(e.ids) - e.supervised_from) for e, example in chosen]
+
+    def _reward(self, asked: Question, answer: Sequence[int]) -> float:
+        """Return the reward of an answer, from 0 to 1.
+
+        Raises:
+            ValueError: the metric raised, or returned no such number.
+        """
+        metric = "exact" if self._data.metric == NONE else self._data.metric
+        text = str(self._data.tokenizer.decode(list(answer), skip_special_tokens=True))
+        return mean_score(metric, [asked.example], [text.strip()])
+
+    def _ended(self, drawn: Sequence[int], right: int) -> tuple[int, ...]:
+        """Return an answer up to its end token, or as many tokens as the right one has where answers do not end."""
+        if not self._data.stops:
+            return tuple(drawn[:right])
+        ends = ends_of(self._data.tokenizer, self._data.chat)
+        return tuple(drawn[: next((i for i, token in enumerate(drawn, 1) if token in ends), len(drawn))])
 
     def _drawn(
-        self, number: int, orders: Sequence[int], asked: Mapping[int, Sequence[Asked]]
+        self, number: int, orders: Sequence[int], asked: Mapping[int, Sequence[Question]]
     ) -> list[list[list[tuple[int, ...]]]]:
         """Draw answers: for each lane and prompt, the tokens of each, up to its end.
 
@@ -243,7 +268,7 @@ class Rewards(FromStart):
         )
 
         def run(rows: slice, _: Tensor, tell: Progress) -> list[list[list[int]]]:
-            prompts = [prompt for order in orders[rows] for prompt, _, _ in asked[order]]
+            prompts = [each.prompt for order in orders[rows] for each in asked[order]]
             seeds = [zlib.crc32(f"{config.seed} {lane.seed} draw {number}".encode()) for lane in lanes.lanes[rows]]
             drawn = data.drawn(prompts, count, seeds, width, config.samples)
             size = len(drawn) // len(seeds)
@@ -254,8 +279,8 @@ class Rewards(FromStart):
         of_lanes = [lane for group in groups for lane in group]
         return [
             [
-                [data.answer_of(tokens, right) for tokens in drawn[i * config.samples : (i + 1) * config.samples]]
-                for i, (_, _, right) in enumerate(asked[order])
+                [self._ended(tokens, each.right) for tokens in drawn[i * config.samples : (i + 1) * config.samples]]
+                for i, each in enumerate(asked[order])
             ]
             for order, drawn in zip(orders, of_lanes, strict=True)
         ]
@@ -272,8 +297,8 @@ def _like(other: Tensor, values: Tensor) -> Tensor:
 
 def _by_answer(known: Tensor, batch: Batch) -> Tensor:
     """Return the log-probability of each answer, the sum over its tokens."""
-    said = known.gather(1, batch.targets[:, None])[:, 0]
-    return said.new_zeros(int(batch.sequence[-1]) + 1).index_add(0, batch.sequence, said)
+    of_tokens = known.gather(1, batch.targets[:, None])[:, 0]
+    return of_tokens.new_zeros(int(batch.sequence[-1]) + 1).index_add(0, batch.sequence, of_tokens)
 
 
 def _differences(known: Tensor, batch: Batch) -> Tensor:

@@ -406,7 +406,7 @@ class Trainer:
         self.before = before = self._optimizer.before_update()
         overflown = self._optimizer.step(config.rates(number), norms, state.resting, before)
         state.lose(overflown, number)
-        return Trained(loss, norm, recorder.after_update() if recorder else None, self._objective.told())
+        return Trained(loss, norm, recorder.after_update() if recorder else None, self._objective.measurements())
 
     def undo(self, *, keeps_gradient: bool) -> None:
         """Undo an update that was cut short, or not recorded; it may be called again if it was cut short itself."""

@@ -15,10 +15,8 @@ def paired(task: Task, seed: int) -> Task:
     The wrong one is drawn by the seed: of the example's own choices, or else of the answers to others.
 
     Raises:
-        ValueError: the task has no prompts, or all its answers are the same.
+        ValueError: all its answers are right for some prompt.
     """
-    if task.plain_text:
-        raise ValueError(f"the objective dpo needs prompts with answers, and {task.name!r} is plain text")
     answers = sorted({example.answer for example in task.examples})
 
     def with_wrong(example: Example, number: int) -> Example:

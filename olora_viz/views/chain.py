@@ -44,11 +44,11 @@ MORE = {
 
 def chain_words(chain: Chain) -> Markup:
     """Return with which method a chain has kept most, and a row for each; empty before the end."""
-    found = kept(chain)
-    if not found:
+    methods = kept(chain)
+    if not methods:
         return Markup("")
-    styles = lane_styles([method.lane for method in found])
-    at_end = [_at_end(chain, method.lane) for method in found]
+    styles = lane_styles([method.lane for method in methods])
+    at_end = [_at_end(chain, method.lane) for method in methods]
     more = [name for name in MORE if all(name in values for values in at_end)]
     rows = [
         (
@@ -56,9 +56,9 @@ def chain_words(chain: Chain) -> Markup:
             *(nats(float(np.mean(each))) for each in (method.at_end, method.learned, method.forgotten)),
             *(MORE[name].write(values[name]) for name in more),
         )
-        for style, method, values in zip(styles, found, at_end, strict=True)
+        for style, method, values in zip(styles, methods, at_end, strict=True)
     ]
-    words = sentences([replace(method, method=style.label) for style, method in zip(styles, found, strict=True)])
+    words = sentences([replace(method, method=style.label) for style, method in zip(styles, methods, strict=True)])
     if left := [label for label in chain.labels if label not in chain.links[-1]["lanes"]]:
         words.append(f"Diverged, and left the chain: {and_(left)}.")
     return Markup('<p class="say">{}</p>{}<p class="hint">{}{}</p>').format(

@@ -144,7 +144,7 @@ def test_a_chain_is_that_of_this_process(folder: Path) -> None:
         )  # fmt: skip
         work.compute()
         assert work.state == "finished", work.note
-        found.append(work.found)
+        found.append(work.results)
     here, there = found
     assert here["links"] == there["links"]
     assert there["tasks"] == [own.name, "addition"], "as the visitor calls it, not as it is called there"

@@ -19,11 +19,10 @@ from olora_viz.figures.race import RaceCurves, loss_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.objectives import Imitation, Preferences, Rewards
+from olora_viz.races.objectives import Imitation, Question, Rewards
 from olora_viz.races.race import Race, race
 from olora_viz.races.trainer import backward
 from olora_viz.tasks import load_task
-from olora_viz.tasks.metrics import exact
 from olora_viz.tasks.preferences import pair_of, paired
 from olora_viz.tasks.task import Example, Task
 
@@ -77,11 +76,18 @@ def by_preferences(running: Race, k: int, now: dict[str, Tensor], before: dict[s
     return torch.stack(losses).mean()
 
 
+def rewards_of(running: Race) -> Rewards:
+    """Return what the lanes of a race learn from."""
+    rewards = running._trainer._objective
+    assert isinstance(rewards, Rewards)
+    return rewards
+
+
 def drawn_by(running: Race, k: int, given: dict[str, Tensor]) -> list[list[tuple[int, ...]]]:
     """Draw lane k's answers of step 3, prompt by prompt, without padding and without other lanes."""
     config, data, lane = running.config, running.data, running.config.lanes[k]
     generator = torch.Generator().manual_seed(zlib.crc32(f"{config.seed} {lane.seed} draw 3".encode()))
-    asked = data.asked(3, config.order(lane))
+    asked = rewards_of(running)._asked(3, config.order(lane))
     answers = [[prompt for _ in range(config.samples)] for prompt, _, _ in asked]
     size = len(running.tokenizer)
     for _ in range(data.drawn_size[1]):
@@ -92,25 +98,25 @@ def drawn_by(running: Race, k: int, given: dict[str, Tensor]) -> list[list[tuple
                 last = logs(running, given, (*ids, 0), len(ids))[0]
                 own[i] = (*ids, int((last - next(rows)).argmax()))
     return [
-        [data.answer_of(ids[len(prompt) :], right) for ids in own]
+        [rewards_of(running)._ended(ids[len(prompt) :], right) for ids in own]
         for (prompt, _, right), own in zip(asked, answers, strict=True)
     ]
 
 
 def by_rewards(running: Race, k: int, now: dict[str, Tensor], before: dict[str, Tensor]) -> Tensor:
     """Return the loss of REINFORCE of lane k in step 3, answer by answer."""
-    lane, data = running.config.lanes[k], running.data
+    lane = running.config.lanes[k]
     gained, moved = [], []
-    asked = data.asked(3, running.config.order(lane))
-    for (prompt, example, _), own in zip(asked, drawn_by(running, k, now), strict=True):
-        rewards = torch.tensor([data.reward(example, answer) for answer in own], dtype=torch.float64)
+    asked = rewards_of(running)._asked(3, running.config.order(lane))
+    for each, own in zip(asked, drawn_by(running, k, now), strict=True):
+        rewards = torch.tensor([rewards_of(running)._reward(each, answer) for answer in own], dtype=torch.float64)
         advantages = rewards - rewards.mean()
         if lane.advantage == "normalized":
             advantages = advantages / (rewards.std() + 1e-4)
         for advantage, answer in zip(advantages, own, strict=True):
-            ids = (*prompt, *answer)
-            gained.append(advantage * said(running, now, ids, len(prompt)))
-            p, q = (logs(running, given, ids, len(prompt)) for given in (now, before))
+            ids = (*each.prompt, *answer)
+            gained.append(advantage * said(running, now, ids, len(each.prompt)))
+            p, q = (logs(running, given, ids, len(each.prompt)) for given in (now, before))
             moved.append((p.exp() * (p - q)).sum(1))
     return lane.kl * torch.cat(moved).mean() - torch.stack(gained).mean()
 
@@ -135,7 +141,7 @@ def test_loss_and_gradient_are_those_of_an_explicit_model(
         now = weights_of(running, k, lanes.theta.detach(), theta)
         loss = explicit(running, k, now, weights_of(running, k, start))
         if objective == "dpo":
-            assert float(losses[k]) == pytest.approx(float(loss), rel=1e-7)
+            assert float(losses[k]) == pytest.approx(float(loss.detach()), rel=1e-7)
         of_lane = torch.autograd.grad(loss, theta, allow_unused=True)
         gradients = iter(of_lane)
         rounding = 1e-6 * max(float(each.abs().max()) for each in of_lane if each is not None)  # norms are in float32
@@ -273,13 +279,15 @@ def test_a_reward_that_raises_is_a_sentence_and_the_race_is_as_it_was() -> None:
 
 
 def test_the_reward_is_the_race_s_metric_else_the_task_s_else_exact() -> None:
-    example = Example("3 + 4 =", " 7")
-    data = race(small(objective="reinforce", task="addition")).data
-    tokens = data._tokenizer(" 7", add_special_tokens=False)["input_ids"]
-    assert data.reward(example, tokens) == exact("7", "7") == 1.0
-    assert race(small(objective="reinforce", task="tagging")).data.task.metric == "f1"
-    assert isinstance(race(small(objective="reinforce"))._trainer._objective, Rewards)
-    assert isinstance(race(small(objective="dpo"))._trainer._objective, Preferences)
+    def reward(answer: str, **settings: str) -> float:
+        rewards = rewards_of(race(small(objective="reinforce", **settings)))
+        tokens = rewards._data.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        return rewards._reward(Question((), Example("Two names:", " Ana: person; Rome: place"), 1), tokens)
+
+    half = " Ana: person; Rome: person"
+    assert reward(half, task="tagging") == 0.5, "the task's, F1"
+    assert reward(half, task="tagging", metric="exact") == reward(half, task="addition") == 0.0
+    assert reward(" Ana: person; Rome: place", task="addition") == 1.0
 
 
 @pytest.mark.parametrize(("objective", "words"), [("dpo", "log σ"), ("reinforce", "1 − the mean reward")])

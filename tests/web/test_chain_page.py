@@ -54,7 +54,7 @@ def test_of_a_visitor_s_own_file_a_chain_says_no_path(jobs: Jobs, tmp_path: Path
     assert work.state == "finished", work.note
     assert work.chain is not None
     assert work.chain.tasks == (own.name, "addition")
-    assert str(tmp_path) not in json.dumps(work.found) + str(shown(work))
+    assert str(tmp_path) not in json.dumps(work.results) + str(shown(work))
 
 
 def test_a_stop_keeps_the_links_that_have_ended_and_gives_the_model_back(jobs: Jobs) -> None:
