@@ -38,7 +38,7 @@ Parts = Sequence[Sequence[Batch]]
 """For each lane, the parts of its batch; lanes that read the same have the very same ones."""
 
 
-class Question(NamedTuple):
+class Prompt(NamedTuple):
     """A prompt to which lanes draw answers."""
 
     prompt: tuple[int, ...]
@@ -230,13 +230,13 @@ class Rewards(FromStart):
         """Return by how much the mean reward of each lane is below 1."""
         return 1.0 - self.measured["reward"]
 
-    def _asked(self, number: int, order: int) -> list[Question]:
+    def _asked(self, number: int, order: int) -> list[Prompt]:
         """Return a step's prompts in the order of a seed."""
         data = self._data
         chosen = [(data.train[i], data.train_examples[i]) for i in data.chosen(number, order)]
-        return [Question(e.ids[: e.supervised_from], example, len(e.ids) - e.supervised_from) for e, example in chosen]
+        return [Prompt(e.ids[: e.supervised_from], example, len(e.ids) - e.supervised_from) for e, example in chosen]
 
-    def _reward(self, asked: Question, answer: Sequence[int]) -> float:
+    def _reward(self, asked: Prompt, answer: Sequence[int]) -> float:
         """Return the reward of an answer, from 0 to 1.
 
         Raises:
@@ -254,7 +254,7 @@ class Rewards(FromStart):
         return tuple(drawn[: next((i for i, token in enumerate(drawn, 1) if token in ends), len(drawn))])
 
     def _drawn(
-        self, number: int, orders: Sequence[int], asked: Mapping[int, Sequence[Question]]
+        self, number: int, orders: Sequence[int], asked: Mapping[int, Sequence[Prompt]]
     ) -> list[list[list[tuple[int, ...]]]]:
         """Draw answers: for each lane and prompt, the tokens of each, up to its end.
 

@@ -19,7 +19,7 @@ from olora_viz.figures.race import RaceCurves, loss_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.objectives import Imitation, Question, Rewards
+from olora_viz.races.objectives import Imitation, Prompt, Rewards
 from olora_viz.races.race import Race, race
 from olora_viz.races.trainer import backward
 from olora_viz.tasks import load_task
@@ -282,7 +282,7 @@ def test_the_reward_is_the_race_s_metric_else_the_task_s_else_exact() -> None:
     def reward(answer: str, **settings: str) -> float:
         rewards = rewards_of(race(small(objective="reinforce", **settings)))
         tokens = rewards._data.tokenizer(answer, add_special_tokens=False)["input_ids"]
-        return rewards._reward(Question((), Example("Two names:", " Ana: person; Rome: place"), 1), tokens)
+        return rewards._reward(Prompt((), Example("Two names:", " Ana: person; Rome: place"), 1), tokens)
 
     half = " Ana: person; Rome: person"
     assert reward(half, task="tagging") == 0.5, "the task's, F1"
