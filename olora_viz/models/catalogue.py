@@ -38,6 +38,8 @@ _CARDS = (
               852_608, 128, "MIT", _IN_PACKAGE, offline=True),
     ModelCard("glassllm-pt", "", "Its Portuguese twin: the same shape, trained on Portuguese prose.",
               852_608, 128, "MIT", _IN_PACKAGE, offline=True),
+    ModelCard("glassllm-sentiment", "", "glassllm after 40 steps on sentiment: a base to learn from rewards.",
+              852_608, 128, "MIT", "glassllm, trained here once in a few seconds", offline=True),
     ModelCard("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct",
               "SmolLM2-135M-Instruct, a small assistant model: slower steps, more knowledge.",
               134_515_008, 8192, "Apache-2.0",
@@ -82,5 +84,5 @@ Examples:
     >>> ov.MODELS["glassllm"].parameters, ov.MODELS["glassllm"].license
     (852608, 'MIT')
     >>> [name for name, model in ov.MODELS.items() if model.offline]
-    ['glassllm', 'glassllm-pt', 'smollm2-135m']
+    ['glassllm', 'glassllm-pt', 'glassllm-sentiment', 'smollm2-135m']
 """

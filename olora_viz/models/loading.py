@@ -21,6 +21,7 @@ from olora_viz.models.catalogue import MODELS, ModelCard
 from olora_viz.models.folder import check_folder, load_folder, load_tokenizer
 from olora_viz.models.offline import LANGUAGES, converted, from_package, load_glassllm
 from olora_viz.models.offline import load_tokenizer as load_glassllm_tokenizer
+from olora_viz.models.taught import TAUGHT, teach
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -292,6 +293,8 @@ def load_model(
     folder = folder_of(name, progress)
     if folder is None:
         model, tokenizer = load_glassllm(name)
+        if name in TAUGHT:
+            teach(model, tokenizer, name)
     else:
         model, tokenizer = load_folder(folder, dtype=dtype, device=place, base=card.hub_id if card else None)
     try:

@@ -229,8 +229,8 @@ def convert(source: Path, target: Path, report: Progress) -> None:
     ).save_pretrained(target)
 
 
-LANGUAGES = {"glassllm": "en", "glassllm-pt": "pt"}
-"""The names of the package's models, and the languages of their files."""
+LANGUAGES = {"glassllm": "en", "glassllm-pt": "pt", "glassllm-sentiment": "en"}
+"""The names of the package's models and of what is made of them, and the languages of their files."""
 
 # The package's four special tokens come first in its vocabulary, in this order.
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
@@ -265,7 +265,7 @@ def _state(arrays: dict[str, np.ndarray], n_heads: int, n_kv_heads: int) -> dict
     return {name: torch.from_numpy(np.ascontiguousarray(w, np.float32)) for name, w in state.items()}
 
 
-@lru_cache(maxsize=len(LANGUAGES))
+@lru_cache(maxsize=2)
 def _stored(language: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Read a model's shape and weights, once for all models made of them: 3.4 MB."""
     path = resources.files("glassllm") / "weights" / f"{language}.npz"

@@ -10,6 +10,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import names_experts
 from olora_viz.lanes.schedule import plain as plain_schedule
 from olora_viz.models import MODELS
+from olora_viz.models.offline import LANGUAGES
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks.keep import NONE
 from olora_viz.tasks.metrics import plain_metric
@@ -27,7 +28,7 @@ different lane.
 CONV1D = ("gpt2", "distilgpt2")
 """Models with GPT-2's layers, whose OLoRA start PEFT computes from the wrong side of W."""
 
-NOT_ON_THE_HUB = ("glassllm", "glassllm-pt", "smollm2-135m")
+NOT_ON_THE_HUB = (*LANGUAGES, "smollm2-135m")
 """Models whose weights come from a package; SmolLM2's are 4-bit weights if the hub is unreachable."""
 
 ALWAYS = ("model", "task", "steps", "batch_size", "seed", "eval_every", "dtype")

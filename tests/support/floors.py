@@ -17,7 +17,8 @@ FLOORS = (
     {"races"},  # one race
     {"measures"},  # what can be measured
     {"lanes"},  # K adapters on one frozen model
-    {"tasks", "models"},  # text becomes batches, names become models
+    {"models"},  # names become models
+    {"tasks"},  # text becomes batches
     {"initializers"},  # one method a file
     {"machine"},  # files, devices, memory, signals
 )
