@@ -22,6 +22,7 @@ from olora_viz.measures.training import (
     EVAL_ACCURACY,
     EVAL_EXAMPLES,
     EVAL_LOSS,
+    EVAL_SAMPLED,
     GRAD_NORM,
     LOSS_MEASURE,
     LR,
@@ -33,7 +34,7 @@ MEASURES: Catalogue[Measure] = Catalogue(
     "measurement",
     (
         LOSS_MEASURE, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, TEXT_LOSS, DRIFT,
-        *OF_OBJECTIVES, FACTORS_INSIDE, UPDATE_SPECTRA, CURVATURE, GRADIENTS,
+        *OF_OBJECTIVES, EVAL_SAMPLED, FACTORS_INSIDE, UPDATE_SPECTRA, CURVATURE, GRADIENTS,
     ),
     ("key", "title", "unit", "scale"),
     "title",

@@ -158,6 +158,32 @@ EVAL_ACCURACY = Measure(
 )
 
 
+def likely(example_loss: np.ndarray, deciding: int) -> np.ndarray:
+    """Return the probability of each right answer, (K, n), from the losses of an `Evaluation`.
+
+    Args:
+        deciding: the tokens of all n answers that count in a loss, see `HeldOut`.
+
+    >>> likely(np.log([[2.0]]), 1), likely(np.log([[1.0, 2.0]]), 4)
+    (array([[0.5]]), array([[1.  , 0.25]]))
+    """
+    return np.exp(-example_loss * deciding / example_loss.shape[1])
+
+
+EVAL_SAMPLED = Measure(
+    key="eval_sampled",
+    title="Sampled accuracy",
+    unit="probability of the right answer, mean over the held-out examples",
+    symbol="right answers",
+    scale="linear",
+    compute=lambda race: likely(race.state.last_eval.example_loss, race.data.about_held_out.deciding).mean(1),
+    every="eval_every",
+    at_last=True,
+    objective="reinforce",
+    cost="Comes with the held-out loss.",
+)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Examples(Record):
     """Results of K lanes on n held-out examples, which are the same in every evaluation."""

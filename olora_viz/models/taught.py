@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from olora_viz.machine.files import cache_folder, write_tensors
+from olora_viz.machine.files import cache_folder, reason, write_tensors
 from olora_viz.tasks import load_task
 from olora_viz.tasks.batches import batch_indices, collate_examples
 from olora_viz.tasks.encoding import encode
@@ -38,14 +39,29 @@ def teach(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str)
     Raises:
         ValueError: the cache folder cannot be written to.
     """
+    file = cache_folder() / f"{name}-{VERSION}.safetensors"
+    with _one_at_a_time:
+        if (weights := _read(file)) is None:
+            weights = _learned(model, tokenizer, TAUGHT[name])
+            try:
+                write_tensors(file, weights)
+            except OSError as error:
+                raise ValueError(
+                    f"cannot write the weights of {name!r} into {str(file)!r}: {reason(error)}"
+                ) from error
+    model.load_state_dict(weights, strict=False)  # which has tied weights twice
+    model.config._name_or_path = model.name_or_path = name
+
+
+def _read(file: Path) -> dict[str, Tensor] | None:
+    """Return the weights in a file; None if there are none."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    with _one_at_a_time:
-        file = cache_folder() / f"{name}-{VERSION}.safetensors"
-        if not file.exists():
-            write_tensors(file, _learned(model, tokenizer, TAUGHT[name]))
-        model.load_state_dict(load_file(file), strict=False)  # tied weights are there once
-    model.config._name_or_path = model.name_or_path = name
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError):
+        return None
 
 
 def _learned(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: str) -> dict[str, Tensor]:
@@ -59,4 +75,5 @@ def _learned(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: s
             optimizer.zero_grad()
             lane_losses(model.requires_grad_(True), batch, 1).sum().backward()
             optimizer.step()
-    return {key: weight.detach() for key, weight in weights.items()}
+    model.requires_grad_(False)
+    return {key: weight.detach().clone() for key, weight in weights.items()}

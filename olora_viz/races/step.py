@@ -190,6 +190,11 @@ class Step(Record):
         return self.measures.get("kl_to_start")
 
     @property
+    def eval_sampled(self) -> np.ndarray | None:
+        """(K,) mean probability of the right held-out answers; None without rewards, and where not evaluated."""
+        return self.measures.get("eval_sampled")
+
+    @property
     def update_spectra(self) -> UpdateSpectra | None:
         """Spectra of ΔW in every lane and layer; None if not measured."""
         return self.measures.get("update_spectra")

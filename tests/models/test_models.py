@@ -15,10 +15,11 @@ from support.tiny import FAMILIES, tiny, tokens
 from olora_viz.machine.devices import accelerator, devices, resolve_device, resolve_dtype
 from olora_viz.models import MODELS, load_model
 from olora_viz.models.offline import LANGUAGES
+from olora_viz.models.taught import TAUGHT
 from olora_viz.races.config import RaceConfig
 
 
-@pytest.fixture(scope="module", params=LANGUAGES)
+@pytest.fixture(scope="module", params=[name for name in LANGUAGES if name not in TAUGHT])
 def name(request):
     return request.param
 
