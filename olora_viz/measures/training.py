@@ -14,7 +14,7 @@ from torch import Tensor
 
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.measure import Measure, Record, by_lane, lane_fields
-from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.evaluation import Evaluation, likely
 
 TRAINED, MEASURED = "trained_", "measured_"
 """How the names of its tensors in a checkpoint begin, and after that those of what an objective has measured."""
@@ -158,25 +158,13 @@ EVAL_ACCURACY = Measure(
 )
 
 
-def likely(example_loss: np.ndarray, deciding: int) -> np.ndarray:
-    """Return the probability of each right answer, (K, n), from the losses of an `Evaluation`.
-
-    Args:
-        deciding: the tokens of all n answers that count in a loss, see `HeldOut`.
-
-    >>> likely(np.log([[2.0]]), 1), likely(np.log([[1.0, 2.0]]), 4)
-    (array([[0.5]]), array([[1.  , 0.25]]))
-    """
-    return np.exp(-example_loss * deciding / example_loss.shape[1])
-
-
 EVAL_SAMPLED = Measure(
     key="eval_sampled",
     title="Sampled accuracy",
     unit="probability of the right answer, mean over the held-out examples",
     symbol="right answers",
     scale="linear",
-    compute=lambda race: likely(race.state.last_eval.example_loss, race.data.about_held_out.deciding).mean(1),
+    compute=lambda race: likely(race.state.last_eval.example_loss, race.data.deciding()).mean(1),
     every="eval_every",
     at_last=True,
     objective="reinforce",

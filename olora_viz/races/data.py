@@ -43,7 +43,7 @@ from olora_viz.tasks import (
 )
 from olora_viz.tasks.batches import Size, borders, packed, packed_size, sharing
 from olora_viz.tasks.chat import Chat, unused_template
-from olora_viz.tasks.evaluation import Evaluation, boilerplate_of, held_out_of
+from olora_viz.tasks.evaluation import Evaluation, boilerplate_of, deciding_tokens, held_out_of
 from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256_of
 from olora_viz.tasks.hub import HUB
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
@@ -70,6 +70,10 @@ def check_pair(model: object, tokenizer: object) -> None:
     if (model is None) != (tokenizer is None):
         passed, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
         raise ValueError(f"the race has a {passed} but no {lacks}: pass both or neither")
+
+
+Predicted = tuple[list[Batch], list[Tensor]]
+"""Batches, and the log-probabilities of a model at their supervised positions."""
 
 
 class ModelCache:
@@ -421,17 +425,28 @@ class RaceData:
         key = (self.judged(test), self.judged_rows, self.task.plain_text, self._boilerplate, self.branching)
         return self.cache.get(key, lambda: self.evaluate(test=test, report=report)).repeated(1)
 
-    def forgotten(self, K: int = 1, *, report: Callable[[float], None] | None = None) -> Forgotten:
-        """Measure the K active lanes on the text to keep; see `keep_base_predictions`, which comes first."""
-        batches, base = self._base_predictions
+    def forgotten(
+        self, K: int = 1, *, read: Predicted | None = None, report: Callable[[float], None] | None = None
+    ) -> Forgotten:
+        """Measure the K active lanes on the text to keep; see `keep_base_predictions`, which comes first.
+
+        Args:
+            read: what is read in its place, and predicted by the model without lanes.
+        """
+        batches, base = read or self._base_predictions
         return forgotten(self._model, batches, base, K, report)
+
+    def predicted_answers(self) -> Predicted:
+        """Return what the model without lanes predicts at the right held-out answers."""
+        batches = self.batches(self.held_out, self.judged_rows)
+        return batches, base_predictions(self._model, batches)
 
     def keep_base_predictions(self) -> None:
         """Compute what the model without lanes predicts on the text to keep, unless an earlier race has done so."""
         assert self.text is not None
         encoded = self.text.encoded
 
-        def predictions() -> tuple[list[Batch], list[Tensor]]:
+        def predictions() -> Predicted:
             batches = self.batches(encoded, self.text_rows)
             return batches, base_predictions(self._model, batches)
 
@@ -457,6 +472,10 @@ class RaceData:
     def judged(self, test: bool = False) -> Sequence[Encoded]:
         """Return the held-out examples, or those of the test."""
         return self.test if test else self.held_out
+
+    def deciding(self, test: bool = False) -> int:
+        """Return how many tokens of the held-out answers, or of those of the test, count in a loss."""
+        return deciding_tokens(self.judged(test), self._boilerplate)
 
     @property
     def unused_template(self) -> str:

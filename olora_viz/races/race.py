@@ -555,6 +555,14 @@ class Race(Iterator[Step]):
 
         return as_base(self._lanes, evaluate, progress)
 
+    def task_drift(self) -> np.ndarray:
+        """Return the mean KL(base‖lane) of every lane at the right held-out answers, (K,), nats per token.
+
+        NaN where a lane has diverged.
+        """
+        _ = self.lanes  # the best adapters, if they are kept
+        return np.where(self.state.out, np.nan, self._trainer.task_drift(self.afterwards))
+
     def save(self, folder: str | Path) -> None:
         """Write a run folder, which `load_run`, the command line and the page read.
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.groups import by_group, groups_of, on_a_core
+from olora_viz.lanes.groups import as_base, by_group, groups_of, on_a_core
 from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.memory import Footprint
 from olora_viz.lanes.optimizer import ALONG, BEST, MOMENTS, BeforeUpdate, BestAdapters, LaneOptimizer
@@ -425,6 +425,14 @@ class Trainer:
         data, words = self._data, "reading the text to keep"
         each = self._footprint.evaluation.bytes(data.text_with(data.text_rows))
         return Forgotten.joined(_in_groups(self._lanes, each, data.forgotten, progress, words, self._groups))
+
+    def task_drift(self, progress: Progress) -> np.ndarray:
+        """Return the mean KL(base‖lane) at the right held-out answers, (K,), nats per token."""
+        data, words = self._data, "reading the held-out answers"
+        read = as_base(self._lanes, lambda _: data.predicted_answers(), progress)
+        each = self._footprint.evaluation.bytes(data.judged_with(data.judged_rows))
+        of_groups = _in_groups(self._lanes, each, partial(data.forgotten, read=read), progress, words, self._groups)
+        return Forgotten.joined(of_groups).drift
 
     def keep_best(self, state: RaceState, number: int) -> None:
         """Keep the adapters of the lanes that the evaluation of a step found best so far."""

@@ -26,6 +26,7 @@ from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT, has_begun, read_config, read_definitions
 from olora_viz.races.step import Step
 from olora_viz.studies.definitions import DEFINED, check_one_definition, rows_to_be, version_of
+from olora_viz.studies.objectives import of_objectives
 from olora_viz.studies.preregistration import SETUP, continued, hash_of, is_decision, read_setup, write_setup
 from olora_viz.studies.rows import Losses, losses_of
 from olora_viz.studies.search import complete_seeds, needed
@@ -112,6 +113,7 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     if tested and data.about_held_out.metric:
         own[f"test_{data.about_held_out.metric}"] = tested.lanes.score
     study, planned = read_setup(Study, run.parent.parent), read_config(run)  # which may have epochs in place of steps
+    own |= of_objectives(study, racing)
     for k, (lane, of_plan, state) in enumerate(zip(config.lanes, planned.lanes, lanes.values(), strict=True)):
         order = config.order(lane)
         rows.append(

@@ -223,6 +223,23 @@ def boilerplate_of(encoded: Sequence[Encoded], *, ends: bool, plain_text: bool =
     return (front, back + end) if 2 * len(encoded) * (front + back) >= tokens else (0, end)
 
 
+def deciding_tokens(encoded: Sequence[Encoded], boilerplate: tuple[int, int]) -> int:
+    """Return how many tokens of answers count in a loss; of each at least one."""
+    return sum(max(1, len(e.ids) - e.supervised_from - sum(boilerplate)) for e in encoded)
+
+
+def likely(example_loss: np.ndarray, deciding: int) -> np.ndarray:
+    """Return the probability of each right answer, (K, n), from `Evaluation.example_loss`.
+
+    Args:
+        deciding: of all n answers, see `deciding_tokens`.
+
+    >>> likely(np.log([[2.0]]), 1), likely(np.log([[1.0, 2.0]]), 4)
+    (array([[0.5]]), array([[1.  , 0.25]]))
+    """
+    return np.exp(-example_loss * deciding / example_loss.shape[1])
+
+
 def _common(sequences: Collection[tuple[int, ...]], most: int) -> int:
     """Return with how many tokens all sequences begin, at most so many."""
     return next((i for i in range(most) if len({ids[i] for ids in sequences}) > 1), most)
@@ -393,7 +410,7 @@ def held_out_of(
     count = len(conversations(every := (*train.examples, *examples, *tested)))
     return HeldOut(
         examples=len(examples), guess=guess, guess_words=words, supervised=sum(lengths),
-        deciding=sum(max(1, length - sum(boilerplate)) for length in lengths), train=len(train.kept),
+        deciding=deciding_tokens(encoded, boilerplate), train=len(train.kept),
         test=len(tested), held_out_left_out=held_out.left_out, test_left_out=test.left_out, test_guess=test_guess,
         test_guess_words=test_words, longest=longest, train_cut=train.cut, held_out_cut=held_out.cut,
         test_cut=test.cut, ends=train.ends, conversations=count if count < len(every) else 0,

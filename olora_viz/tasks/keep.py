@@ -257,7 +257,7 @@ leve, e durmo até de manhã.
 """
 
 OF_PACKAGE = {
-    **dict.fromkeys(("glassllm", "smollm2-135m", "smollm2-360m"), ("plain English", ENGLISH)),
+    **dict.fromkeys(("glassllm", "glassllm-sentiment", "smollm2-135m", "smollm2-360m"), ("plain English", ENGLISH)),
     "glassllm-pt": ("plain Portuguese", PORTUGUESE),
 }
 """The texts that come with the package, with their names, by model."""

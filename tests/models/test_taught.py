@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.training import likely
 from olora_viz.models import load_model
 from olora_viz.models.taught import TAUGHT, VERSION
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
+from olora_viz.tasks.evaluation import likely
 
 NAME = "glassllm-sentiment"
 
@@ -47,6 +47,6 @@ def test_a_cache_that_cannot_be_written_is_a_sentence(monkeypatch, tmp_path):
 
 def test_its_right_answers_are_drawn_in_some_tries_and_not_in_all():
     racing = race(RaceConfig(model=NAME, task=TAUGHT[NAME], lanes=(Lane("lora"),), steps=1))
-    sampled = likely(racing.baseline.example_loss, racing.data.about_held_out.deciding).mean()
+    sampled = likely(racing.baseline.example_loss, racing.data.deciding()).mean()
     assert 0.3 < sampled < 0.9
     assert racing.baseline.accuracy[0] > 0.7
