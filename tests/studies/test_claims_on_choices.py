@@ -66,6 +66,18 @@ from olora_viz.studies.verdicts import verdicts_of
         ("own-samples", {SAMPLES.compare[1]: 0.3, SAMPLES.compare[2]: 0.3}, "fails"),
         ("own-samples", {SAMPLES.compare[2]: 0.3}, "mixed"),
         ("own-samples", {SAMPLES.compare[2]: WILD}, "undecided"),
+        ("rewards-order", {"pissa": 0.3, "milora": 0.3, "orthogonal": -0.3, "olora": -0.3}, "holds"),
+        ("rewards-order", {"pissa": 0.3, "milora": 0.3, "orthogonal": -0.3, "olora": 0.3}, "fails"),
+        ("rewards-order", {"pissa": -0.3, "milora": 0.3, "orthogonal": -0.3, "olora": -0.3}, "fails"),
+        ("rewards-order", {"pissa": 0.3, "milora": WILD, "orthogonal": -0.3, "olora": -0.3}, "undecided"),
+        ("rewards-order", {"pissa": 0.3, "orthogonal": -0.3, "olora": -0.3}, MIXED),
+        ("rewards-rank-one", {}, "holds"),
+        ("rewards-rank-one", {"lora:r=1": -0.3}, "holds"),
+        ("rewards-rank-one", {"lora:r=1": 0.3}, "fails"),
+        ("rewards-rank-one", {"lora:r=1": WILD}, "undecided"),
+        ("high-ranks-collapse", {"lora:r=64": 0.3}, "holds"),
+        ("high-ranks-collapse", {"lora:r=64": -0.3, "lora:r=1": 0.3}, "fails"),
+        ("high-ranks-collapse", {"lora:r=64": WILD}, "undecided"),
     ],
 )  # fmt: skip
 def test_a_claim_follows_the_losses(name: str, shifts: dict[str, float], verdict: str) -> None:

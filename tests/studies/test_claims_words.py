@@ -23,6 +23,7 @@ from support.planted_claims import (
     planted_chain,
     planted_choices,
     planted_forgetting,
+    planted_objectives,
     study_of_dtypes,
     study_of_lengths,
 )
@@ -40,11 +41,13 @@ from olora_viz.studies.claims import (
     cost,
     depth,
     forgets_no_more,
+    forgetting_by_kl,
     landscape,
     larger_batches,
     learns_less,
     little_replay,
     minor_starts,
+    moves_further,
     rate_against_full,
     rate_by_length,
     rate_by_rank,
@@ -133,6 +136,11 @@ LEVEL = {
     "learns-less": (lambda: learns_less.judge(planted_forgetting(OF_FULL, {})), rf"{LOSSES}.* {OF_DRIFT}"),
     "chain-against-full": (lambda: chain_against_full.judge(planted_chain({})), LOSSES),
     "chain-orthonormal": (lambda: chain_orthonormal.judge(planted_chain({})), LOSSES),
+    "moves-further": (lambda: moves_further.judge(planted_objectives()), r"with 19 of 20 test answers right"),
+    "forgetting-by-kl": (
+        lambda: forgetting_by_kl.judge(planted_objectives()),
+        r"A function means that each is within 25%\.",
+    ),
     "chain-level": (lambda: chain_level.judge(planted_chain({})), LOSSES),
     "little-replay": (
         lambda: little_replay.judge(planted_forgetting(OF_REPLAY, {})),

@@ -11,9 +11,12 @@ from olora_viz.studies.claims import (
     alpha,
     attention_alone,
     few_rows,
+    high_ranks_collapse,
     level_at_best,
     one_adapter,
     own_samples,
+    rewards_order,
+    rewards_rank_one,
     start_matters_least,
     tuned_batch,
 )
@@ -90,6 +93,10 @@ SAMPLES = STUDY.changed(
     {"keep": "auto"}, compare=("lora", "lora:replay=0.05,replay_from=base", "lora:replay=0.2,replay_from=base")
 )
 
+REWARDED = comparing("pissa", "milora", "orthogonal", "olora").changed({"objective": "reinforce"})
+
+RANKS = comparing("lora:r=1", "lora:r=64").changed({"objective": "reinforce"})
+
 CHOICES = comparing("olora", "pissa", "lora:alpha=2r", "lora:r=2", ATTENTION)
 
 Judge = Callable[[Verdicts], Finding]
@@ -108,6 +115,9 @@ JUDGES: dict[str, tuple[Judge, Study]] = {
     "few-rows": (few_rows.judge, ROWS),
     "start-matters-least": (start_matters_least.judge, CHOICES),
     "own-samples": (own_samples.judge, SAMPLES),
+    "rewards-order": (rewards_order.judge, REWARDED),
+    "rewards-rank-one": (rewards_rank_one.judge, RANKS),
+    "high-ranks-collapse": (high_ranks_collapse.judge, RANKS),
 }
 
 BEST_OF_FORGETTING = 2e-3
@@ -282,3 +292,33 @@ def curve(gap: float, fastness: float, seed: int) -> LossCurve:
     training = 2.0 * np.exp(-fastness * np.arange(6))
     noise = np.random.default_rng([seed, int(100 * fastness)]).normal(0, 0.005)
     return LossCurve(training, training + gap * (2.5 - training) / 2 + noise)
+
+
+OBJECTIVES = STUDY.changed({"keep": "auto"}, {"objective": ("imitation", "dpo", "reinforce")})
+
+
+def planted_objectives(
+    *, times: float = 1.0, forgets: Mapping[str, float] | None = None, right: float = 1.0
+) -> Verdicts:
+    """Return a study of objectives in which runs move as their rate does, and forget as the KL on the task says.
+
+    Args:
+        times: how much further imitation moves the weights than the others.
+        forgets: how much more than that an objective forgets, as a logarithm.
+        right: share of right answers under rewards.
+    """
+    found = study(lambda its: 1.0 + bowl(its.lr) + 0.1 * its.seed, OBJECTIVES)
+
+    def measured(trial: Trial) -> dict[str, float]:
+        objective = dict(trial.cell.others)["objective"]
+        key = [trial.seed, round(1e6 * trial.lr), *trial.method.encode(), *objective.encode()]
+        noise = np.random.default_rng(key).normal(0, 0.01)
+        kl = trial.lr * 100 * math.exp(noise + 0.1 * trial.seed)
+        drift = kl**1.5 * math.exp((forgets or {}).get(objective, 0.0) + noise)
+        moved = 1e3 * trial.lr * math.exp(noise) * (times if objective == "imitation" else 1.0)
+        return {
+            "moved": moved, "task_drift": kl, "drift": drift, "base_text_loss": 4.0, "text_loss": 4.0 + drift,
+            "test_accuracy": right if objective == "reinforce" else 1.0,
+        }  # fmt: skip
+
+    return verdicts_of(OBJECTIVES, {trial: row | measured(trial) for trial, row in found.rows.items()})

@@ -25,8 +25,8 @@ from olora_viz.studies.verdicts import Verdicts
 LEAST_RUNS = 3
 """Of an objective, over the range that all have: fewer say nothing of a curve."""
 
-Logs = dict[str, Float[np.ndarray, "runs columns seeds"]]
-"""Of every objective: the logarithms of KL on the task and of drift on the text to keep."""
+Logs = dict[str, np.ndarray]
+"""Of every objective (runs, 2, seeds): the logarithms of KL on the task and of drift on the text to keep."""
 
 
 def logs_of(verdicts: Verdicts) -> Logs:
