@@ -24,6 +24,7 @@ from olora_viz.figures.studies import (
 from olora_viz.machine.wording import compact, signed
 from olora_viz.studies.choices import MethodChoice, choices
 from olora_viz.studies.method import method_name
+from olora_viz.studies.rows import unit_of
 from olora_viz.studies.statistics import BETTER, WORSE
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
@@ -110,7 +111,7 @@ def choices_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     """Draw how far the test loss moves with each choice, everything tuned again and at one rate, by what differs."""
     study, who = verdicts.study, method_name(verdicts.study.reference)
     made = choices(verdicts, cell)
-    title, name = f"What each choice is worth: {cell.words()}", f"test loss minus {who}'s, nats"
+    title, name = f"What each choice is worth: {cell.words()}", f"test loss minus {who}'s, {unit_of(study)}"
     shared = made[0].verdict.shared_lr
     most = max([study.seeds, *(each.verdict.seeds for each in made)])
     over = f"{up_to(most, study.seeds)} and {examples(verdicts, cell, 'test')}"
@@ -190,8 +191,8 @@ def _hover(choice: MethodChoice) -> str:
     """Return what a row stands for."""
     verdict, at_one = choice.verdict, choice.verdict.at_shared.interval
     rate = f" at {verdict.best.words}" if verdict.best else ""
-    lines = [f"{choice.words}{rate}: {verdict.verdict}", difference_words(verdict.difference)[0]]
+    lines = [f"{choice.words}{rate}: {verdict.verdict}", difference_words(verdict.difference, verdict.unit)[0]]
     if verdict.shared and math.isfinite(at_one.mean):
-        shared = f"{signed(at_one.mean, SIGNED)} nats, {verdict.verdict_shared_rate}"
+        shared = f"{signed(at_one.mean, SIGNED)} {verdict.unit}, {verdict.verdict_shared_rate}"
         lines.append(f"all at {verdict.shared.words}: {shared}")
     return "<br>".join([*lines, *filter(None, [verdict.why])])

@@ -30,7 +30,7 @@ from olora_viz.machine.wording import compact, counted
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.training import loss_unit
 from olora_viz.studies.method import method_name
-from olora_viz.studies.rows import FORGOTTEN, column_of_link, losses_of, values_of
+from olora_viz.studies.rows import FORGOTTEN, column_of_link, losses_of, unit_of, values_of
 from olora_viz.studies.search import rates_tried, seeds_of, values_at
 from olora_viz.studies.study import Cell, Trial
 from olora_viz.studies.verdicts import Verdicts
@@ -183,7 +183,10 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
 
     The axes are those of `forgotten_figure`, both logarithmic, so that equal ratios of drifts are equally far apart.
     """
-    title, names = f"{FORGOTTEN_TITLE}, by rate: {cell.words()}", ("test loss, nats (learned: to the right)", AXIS)
+    title, names = (
+        f"{FORGOTTEN_TITLE}, by rate: {cell.words()}",
+        (f"test loss, {unit_of(verdicts.study)} (learned: to the right)", AXIS),
+    )
     base = next((float(row["base_test_loss"]) for row in verdicts.rows_of(cell)), math.inf)
     test, drift = (values_of(verdicts.rows, name) for name in ("test_loss", "drift"))
     traded = Traded(test, drift, "loss", "drift", LOSS_AXIS * base)

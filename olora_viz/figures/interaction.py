@@ -15,6 +15,7 @@ from olora_viz.studies.axes import in_words
 from olora_viz.studies.choices import START, in_a_sentence
 from olora_viz.studies.interaction import IT_TAKES, Interaction, interacting, interactions
 from olora_viz.studies.method import method_name
+from olora_viz.studies.rows import unit_of
 from olora_viz.studies.verdicts import Verdicts
 
 HOW_TO_READ_MAP = (
@@ -58,14 +59,14 @@ def interaction_figure(verdicts: Verdicts, setting: str) -> Figure:
         x, y = values.index(each.value), len(rows) - 1 - rows.index(_row(each, names if several else [], setting))
         _, color, sign = TILES[each.verdict]
         tiles[y][x] = float(list(TILES).index(each.verdict))
-        hover[y][x] = _hover(each)
+        hover[y][x] = _hover(each, unit_of(verdicts.study))
         notes.append(note(f"{sign} {signed(each.difference.interval.mean, SIGNED)}", x, y, color, "center"))
     base = _value_words(setting, found[0].base)
     most = max([verdicts.study.seeds, *(each.difference.seeds for each in found)])
     over = f"{up_to(most, verdicts.study.seeds)} and {examples(verdicts, None, 'test')}"
     drawn = layout(
         f"Does what each method gains on {who} depend on {in_a_sentence(setting)}?",
-        f"difference to {who}'s test loss, minus that with {base}; nats, {over}; {SIGNS}",
+        f"difference to {who}'s test loss, minus that with {base}; {unit_of(verdicts.study)}, {over}; {SIGNS}",
         x=axis(
             f"instead of {base}", range=[-0.6, len(values) - 0.4], showgrid=False,
             tickvals=list(range(len(values))), ticktext=[_value_words(setting, value) for value in values],
@@ -99,7 +100,7 @@ def _value_words(setting: str, value: Any) -> str:
     return in_words(setting, value)
 
 
-def _hover(each: Interaction) -> str:
+def _hover(each: Interaction, unit: str) -> str:
     """Return what a tile stands for."""
     head = f"{method_name(each.method)}, {_value_words(each.setting, each.value)}: {each.verdict}"
-    return "<br>".join([head, *difference_words(each.difference), *filter(None, [each.why])])
+    return "<br>".join([head, *difference_words(each.difference, unit), *filter(None, [each.why])])

@@ -30,7 +30,7 @@ from olora_viz.machine.wording import and_, compact, counted
 from olora_viz.measures.training import loss_unit
 from olora_viz.studies.contest import Setting
 from olora_viz.studies.method import lane_of, method_name
-from olora_viz.studies.rows import losses_of, values_of
+from olora_viz.studies.rows import losses_of, unit_of, values_of
 from olora_viz.studies.search import grid_of, rates_tried, values_at
 from olora_viz.studies.statistics import expected_best
 from olora_viz.studies.story import Point, RateCurve
@@ -238,10 +238,10 @@ def study_rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     figure = rate_figure(curves, start_loss=_before(verdicts, cell, "test"), chosen=chosen)
     figure["layout"]["meta"] |= {
         "title": f"Test loss by learning rate: {cell.words()}",
-        "unit": f"nats, {examples(verdicts, cell, 'test')}, {_range_of(most, study.first_seeds)}; "
+        "unit": f"{unit_of(study)}, {examples(verdicts, cell, 'test')}, {_range_of(most, study.first_seeds)}; "
         "○ chosen by validation loss; × diverged",
     }
-    figure["layout"]["yaxis"]["title"]["text"] = "test loss, nats"
+    figure["layout"]["yaxis"]["title"]["text"] = f"test loss, {unit_of(study)}"
     return figure
 
 
@@ -307,8 +307,8 @@ def budget_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     study, best = verdicts.study, budgets(verdicts, cell)
     title = f"What a larger budget of learning rates buys: {cell.words()}"
     over = f"{examples(verdicts, cell, 'valid')}, {_range_of(study.seeds, study.seeds)}"
-    unit = f"expected lowest of random rates, nats, {over}{absent(study, best)}"
-    names = "number of rates tried", "expected best validation loss, nats"
+    unit = f"expected lowest of random rates, {unit_of(study)}, {over}{absent(study, best)}"
+    names = "number of rates tried", f"expected best validation loss, {unit_of(study)}"
     if not best:
         why = "No rate has finished with every method and seed, or each has diverged."
         return nothing_yet(title, unit, names, why, STUDY_HEIGHT)

@@ -27,6 +27,7 @@ from olora_viz.machine.wording import counted, number, signed
 from olora_viz.studies.claims.claim import FAILS, HOLDS, Claim, Finding
 from olora_viz.studies.difference import Difference
 from olora_viz.studies.method import method_name
+from olora_viz.studies.rows import unit_of
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, performance_profile
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts
@@ -261,7 +262,7 @@ def differences_figure(verdicts: Verdicts) -> Figure:
         f"mean paired difference; thin line: 95% over {_over(verdicts, shown)}; thick: range over rates; "
         f"band: level, {100 * study.margin:.3g}% of {who}'s loss reduction"
     )
-    name = f"test loss minus {who}'s, nats"
+    name = f"test loss minus {who}'s, {unit_of(study)}"
     if not any(verdict.seeds for verdict in shown):
         why = f"No seed finished with both {who} and another method." if verdicts.rows else NOTHING
         return nothing_yet(title, unit, (name, "method"), why)
@@ -336,15 +337,17 @@ def _hover(verdict: Verdict, word: str, at_best: bool, names: Sequence[str]) -> 
     if not at_best:
         return f"{head} at {verdict.shared.words}" if verdict.shared else head
     rate = f" at {verdict.best.words}" if verdict.best else ""
-    return "<br>".join([f"{head}{rate}", *difference_words(verdict.difference), *filter(None, [verdict.why])])
+    return "<br>".join(
+        [f"{head}{rate}", *difference_words(verdict.difference, verdict.unit), *filter(None, [verdict.why])]
+    )
 
 
-def difference_words(difference: Difference) -> list[str]:
+def difference_words(difference: Difference, unit: str) -> list[str]:
     """Return a difference with its interval, and its range over the rates if it has one."""
     (mean, low, high, _), (least, most) = difference.interval, difference.over_rates
     ends = f" ({signed(low, SIGNED)} to {signed(high, SIGNED)})" if math.isfinite(low) else ""
     over = [f"over rates {signed(least, SIGNED)} to {signed(most, SIGNED)}"] if least < most else []
-    return [f"{signed(mean, SIGNED)} nats{ends}", *over]
+    return [f"{signed(mean, SIGNED)} {unit}{ends}", *over]
 
 
 def note(text: str, x: float, y: float, color: str, anchor: str) -> dict[str, Any]:

@@ -232,7 +232,7 @@ def _mattering(mattering: dict[str, list[MethodChoice]]) -> str:
 
 def _worth(choice: MethodChoice) -> str:
     mean = choice.verdict.interval.mean
-    return f"{choice.words} {'costs' if mean > 0 else 'gains'} {nats(abs(mean))} nats"
+    return f"{choice.words} {'costs' if mean > 0 else 'gains'} {nats(abs(mean))} {choice.verdict.unit}"
 
 
 def _matters(name: str) -> str:

@@ -22,16 +22,18 @@ from olora_viz.machine.tables import finite_or_none
 from olora_viz.measures.catalogue import BUILT_IN_MEASURES
 from olora_viz.races.chain import is_chain
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import RaceData
 from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT, has_begun, read_config, read_definitions
 from olora_viz.races.step import Step
 from olora_viz.studies.definitions import DEFINED, check_one_definition, rows_to_be, version_of
 from olora_viz.studies.objectives import of_objectives
 from olora_viz.studies.preregistration import SETUP, continued, hash_of, is_decision, read_setup, write_setup
-from olora_viz.studies.rows import Losses, losses_of
+from olora_viz.studies.rows import NATS, Losses, judged_losses, losses_of, unit_of
 from olora_viz.studies.search import complete_seeds, needed
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
+from olora_viz.tasks.evaluation import Evaluation, Tested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,17 +104,20 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     config, data, base, text = racing.config, racing.data, racing.baseline, racing.text
     if data.about_held_out.boilerplate_name:
         _check_others(run)
-    tested, valid = racing.tested(), racing.state.last_eval
-    evaluated = [step for step in steps if step.eval_loss is not None]
-    curves = np.array([step.eval_loss for step in evaluated])
-    examples = evaluated[-1].eval_examples  # which a race that was resumed at its end knows from its steps alone
-    assert examples is not None
+    study, planned = read_setup(Study, run.parent.parent), read_config(run)  # which may have epochs in place of steps
+    base = in_unit(study, base, data)
+    tested = racing.tested()
+    if tested:
+        tested = Tested(*(in_unit(study, part, data, test=True) for part in tested))
+    # A race that was resumed at its end knows its last evaluation from its steps alone.
+    evaluated = {step.step: in_unit(study, evaluation_of(step), data) for step in steps if step.eval_loss is not None}
+    curves = np.array([each.loss for each in evaluated.values()])
+    valid = list(evaluated.values())[-1]
     over_run, earlier = _over_run(evaluated, base.example_loss[0])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
     own, rows, definitions = own_measures(steps), [], read_definitions(run)
     if tested and data.about_held_out.metric:
         own[f"test_{data.about_held_out.metric}"] = tested.lanes.score
-    study, planned = read_setup(Study, run.parent.parent), read_config(run)  # which may have epochs in place of steps
     own |= of_objectives(study, racing)
     for k, (lane, of_plan, state) in enumerate(zip(config.lanes, planned.lanes, lanes.values(), strict=True)):
         order = config.order(lane)
@@ -140,10 +145,10 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
                 "first_grad_norm": state["first_grad_norm"],
                 "tokens": sum(data.tokens(number, order) for number in range(1, racing.done + 1)),
                 "seconds": racing.state.seconds / len(lanes),
-                "evaluated": [step.step for step in evaluated],
+                "evaluated": [*evaluated],
                 "valid_losses": curves[:, k] if len(curves) else np.empty(0),
-                "valid_loss_by_example": examples.loss[k],
-                "valid_right_by_example": examples.right[k],
+                "valid_loss_by_example": valid.example_loss[k],
+                "valid_right_by_example": valid.example_right[k],
                 "run_loss_by_example": over_run[k],
                 "base_valid_loss_by_example": base.example_loss[0],
                 "earlier_valid_loss_by_example": earlier[k],
@@ -203,15 +208,31 @@ def own_measures(steps: Sequence[Step]) -> dict[str, np.ndarray]:
     return {key: np.asarray(values, dtype=float) for key, values in own.items()}
 
 
-def _over_run(evaluated: Sequence[Step], base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _over_run(evaluated: Mapping[int, Evaluation], base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the loss of each lane and example (K, n), averaged over the steps of the run, and at the last but one.
 
     It begins with the base model's, and is straight between evaluations.
     """
-    by_step = {step.step: step.eval_examples.loss for step in evaluated if step.eval_examples is not None}
-    lanes, *_ = by_step.values()
-    losses = np.stack([np.broadcast_to(base, lanes.shape), *by_step.values()])
-    return np.trapezoid(losses, np.array([0, *by_step], float), axis=0) / max(by_step), losses[-2]
+    by_step = [each.example_loss for each in evaluated.values()]
+    losses = np.stack([np.broadcast_to(base, by_step[0].shape), *by_step])
+    return np.trapezoid(losses, np.array([0, *evaluated], float), axis=0) / max(evaluated), losses[-2]
+
+
+def evaluation_of(step: Step) -> Evaluation:
+    """Return the evaluation of a step."""
+    assert step.eval_loss is not None
+    assert step.eval_accuracy is not None
+    assert step.eval_examples is not None
+    totals = Evaluation.of_totals(step.eval_loss, step.eval_accuracy)
+    return replace(totals, example_loss=step.eval_examples.loss, example_right=step.eval_examples.right)
+
+
+def in_unit(study: Study, evaluation: Evaluation, data: RaceData, *, test: bool = False) -> Evaluation:
+    """Return an evaluation with its losses in the unit of a study, see `unit_of`."""
+    if (unit := unit_of(study)) == NATS:
+        return evaluation
+    losses = judged_losses(unit, evaluation.example_loss, evaluation.example_right, data.deciding(test))
+    return replace(evaluation, loss=losses.mean(1), example_loss=losses)
 
 
 def examples_of(rows: pd.DataFrame) -> pd.DataFrame:

@@ -27,6 +27,9 @@ NO_REWARDS = "the study does not learn from rewards: run one with --objective re
 CROSSED = "the study does not cross these objectives: run one with --across objective=imitation/dpo/reinforce"
 """Why a claim on objectives was not measured."""
 
+MISSED = "In a study with the objective reinforce: by how much the probability of the right test answer is below 1"
+"""What the claims on rewards measure."""
+
 
 def objective_of(study: Study, cell: Cell) -> str:
     """Return what the lanes of a cell learn from."""

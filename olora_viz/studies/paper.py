@@ -21,6 +21,7 @@ from olora_viz.machine.wording import and_, compact, counted, number, percent
 from olora_viz.studies.axes import plain
 from olora_viz.studies.method import kept_words, lane_of, method_name, noun
 from olora_viz.studies.preregistration import hash_of, sentence
+from olora_viz.studies.rows import NATS, OF_PAIRS, OF_REWARD, unit_of
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
 
 if TYPE_CHECKING:
@@ -194,12 +195,19 @@ def _caption(verdicts: Verdicts) -> str:
     return f"Test loss of {counted(len(study.compare), noun(study.compare))}, each at its best learning rate."
 
 
+LOSSES = {
+    NATS: "Losses in nats per token",
+    OF_REWARD: "Losses are 1 minus the probability of the right answer",
+    OF_PAIRS: "Losses are the share of pairs whose rejected answer is the likelier",
+}
+
+
 def _notes(verdicts: Verdicts) -> str:
     study = verdicts.study
     seeds = sorted({each.seeds for each in verdicts.each if each.seeds})
     over = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds" if seeds else "no seeds"
     return (
-        f"Losses in nats per token, means over {over}. Differences are those to {method_name(study.reference)}, "
+        f"{LOSSES[unit_of(study)]}, means over {over}. Differences are those to {method_name(study.reference)}, "
         f"negative is better, paired by seed and test example, with 95% intervals. p-values are adjusted by Holm's "
         f"method: * p < {STARS[2]}, ** p < {STARS[1]}, *** p < {STARS[0]}. Level: the whole interval lies within "
         f"{100 * study.margin:g}% of the reference's loss reduction."

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from olora_viz.machine.tables import number_or_nan
+from olora_viz.races.fields import DPO, REINFORCE
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.study import Study, Trial
+from olora_viz.tasks.evaluation import likely
+from olora_viz.tasks.task import links_of
 
 Losses = Mapping[Trial, float]
 """The validation loss of each finished trial; NaN if it has diverged, infinite if it forgets too much."""
@@ -34,6 +37,39 @@ def column_of_link(number: int) -> str:
     'link_1_loss'
     """
     return f"link_{number}_loss"
+
+
+NATS, OF_REWARD, OF_PAIRS = "nats", "of the reward", "of the pairs"
+"""What the losses of a study are: cross-entropy of the right answers; by how much the probability of the right answer
+is below 1, where some lanes learn from rewards; or the share of pairs whose rejected answer is the likelier, where all
+learn from preferences."""
+
+
+def unit_of(study: Study) -> str:
+    """Return what the losses of a study are.
+
+    >>> from olora_viz.races.config import RaceConfig
+    >>> unit_of(Study()), unit_of(Study(across={"objective": ("imitation", "reinforce")}))
+    ('nats', 'of the reward')
+    >>> unit_of(Study(race=RaceConfig(objective="dpo")))
+    'of the pairs'
+    """
+    objectives = study.values("objective")
+    if any(len(links_of(task)) > 1 for task in study.values("task")):
+        return NATS
+    return OF_REWARD if REINFORCE in objectives else OF_PAIRS if objectives == (DPO,) else NATS
+
+
+def judged_losses(unit: str, losses: np.ndarray, right: np.ndarray, deciding: int) -> np.ndarray:
+    """Return losses by example (K, n) in the unit of a study.
+
+    Args:
+        losses, right: of an evaluation, see `Evaluation`.
+        deciding: the tokens of the n answers that count, see `deciding_tokens`.
+    """
+    if unit == NATS:
+        return losses
+    return 1.0 - (likely(losses, deciding) if unit == OF_REWARD else right)
 
 
 def values_of(rows: Rows, name: str) -> dict[Trial, float]:

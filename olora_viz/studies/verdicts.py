@@ -30,7 +30,7 @@ from olora_viz.studies.interaction import interactions
 from olora_viz.studies.method import lane_of
 from olora_viz.studies.paper import methods, to_latex, to_markdown, verdicts_html
 from olora_viz.studies.preregistration import deviations, hash_of, sentence
-from olora_viz.studies.rows import Losses, Row, Rows, losses_of, values_of
+from olora_viz.studies.rows import Losses, Row, Rows, losses_of, unit_of, values_of
 from olora_viz.studies.search import grid_of, values_at, whole_grid
 from olora_viz.studies.statistics import LEVEL, UNDECIDED, Interval, MedianInterval, choose, first_at, median_interval
 from olora_viz.studies.study import Candidate, Cell, Study, Trial
@@ -70,7 +70,7 @@ def untrained(verdicts: Verdicts, cell: Cell) -> Untrained | None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One method of a cell against the reference; losses are means over the seeds, in nats."""
+    """One method of a cell against the reference; losses are means over the seeds."""
 
     cell: Cell
     method: str
@@ -90,7 +90,9 @@ class Verdict:
     p_value: float
     """Adjusted over the methods of the cell (Holm), and over `DECIDING_LOOKS` if more seeds than planned."""
     margin: float
-    """Differences within it do not matter; nats."""
+    """Differences within it do not matter."""
+    unit: str
+    """What losses are, see `unit_of`."""
     verdict: str
     """better, worse, level or undecided."""
     why: str
@@ -168,7 +170,7 @@ class Verdict:
             "difference": finite_or_none(self.interval.mean),
             "interval": [finite_or_none(end) for end in self.interval[1:3]],
             "over_rates": [finite_or_none(end) for end in self.difference.over_rates],
-            "p_value": finite_or_none(self.p_value), "margin": finite_or_none(self.margin),
+            "p_value": finite_or_none(self.p_value), "margin": finite_or_none(self.margin), "unit": self.unit,
             "verdict": self.verdict, "why": self.why, "shared_lr": self.shared_lr,
             "verdict_shared_rate": self.verdict_shared_rate,
             "difference_shared_rate": finite_or_none(self.at_shared.interval.mean),
@@ -354,7 +356,7 @@ def _of_cell(study: Study, cell: Cell, rows: Rows, runs: Mapping[str, MethodRuns
             rates_like=tuple(of_rate.at.lr for of_rate in ours.like_best),
             valid_losses=tuple(valid[trial] for trial in trials), test_loss=ours.test_loss,
             test_accuracy=float(np.mean([accuracy[trial] for trial in trials])) if trials else math.nan,
-            difference=gaps[method], p_value=p_values[method], margin=margin,
+            difference=gaps[method], p_value=p_values[method], margin=margin, unit=unit_of(study),
             verdict=LEVEL if gaps[method].seeds else UNDECIDED, why="",
             shared=shared, verdict_shared_rate=at_shared[method][0], at_shared=at_shared[method][1],
             reached_at=tuple(reached),

@@ -101,7 +101,7 @@ def alike_in_basis() -> Finding:
     return CLAIMS["ablation"].judge(ClaimEvidence(study=study(lambda its: 1.0 + bowl(its.lr), base)))
 
 
-LOSSES = r"Level means within [\d.]+( to [\d.]+)? nats, 2% of \w+'s loss reduction\."
+LOSSES = r"Level means within [\d.]+( to [\d.]+)? (nats|of the reward), 2% of \w+'s loss reduction\."
 RATIO = r"Level means within 25%\."
 OF_DRIFT = r"Level means within 25% of LoRA's drift\."
 

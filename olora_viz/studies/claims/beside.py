@@ -33,7 +33,7 @@ from olora_viz.studies.claims.evidence import REFERENCE
 from olora_viz.studies.difference import Difference
 from olora_viz.studies.forgetting import EQUAL_LEARNING, WAYS, Compared, compared_in_chains
 from olora_viz.studies.method import lane_of, method_name, own_rate
-from olora_viz.studies.rows import FORGOTTEN, FORGOTTEN_ACCURACY
+from olora_viz.studies.rows import FORGOTTEN, FORGOTTEN_ACCURACY, NATS, unit_of
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, UNDECIDED, Interval
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
@@ -98,10 +98,10 @@ def over_words(differences: Sequence[Difference]) -> str:
     return over_of([each.gap for each in differences if each.seeds > 1])
 
 
-def standing(words: Sequence[str], differences: Sequence[Difference]) -> str:
+def standing(words: Sequence[str], differences: Sequence[Difference], unit: str = NATS) -> str:
     """Say what a method is in how many cells, and by how much it differs on average."""
     mean = mean_of(differences)
-    by = f" ({mean.mean:+.3g} nats on average, {ends(mean, over_words(differences))})" if mean else ""
+    by = f" ({mean.mean:+.3g} {unit} on average, {ends(mean, over_words(differences))})" if mean else ""
     return counted(words) + by
 
 
@@ -167,7 +167,10 @@ def finding_beside(
     each = [one for of in by_cell for one in of]
     words = {method: [one.verdict for one in each if one.method == method] for method in methods}
     differences = {method: [one.difference for one in each if one.method == method] for method in methods}
-    said = [f"{method_name(method)} is {standing(words[method], differences[method])}" for method in methods]
+    said = [
+        f"{method_name(method)} is {standing(words[method], differences[method], unit_of(study))}"
+        for method in methods
+    ]
     parts = [of_cell(of) for of in by_cell]
     return finding_of_means(
         together(parts),
@@ -176,7 +179,7 @@ def finding_beside(
         {"cells": len(by_cell), **{word: parts.count(word) for word in OF_VERDICT.values()}},
         differences,
         called="difference_{}",
-        unit=f"test loss minus {reference}'s, nats",
+        unit=f"test loss minus {reference}'s, {unit_of(study)}",
         seeds=study.seeds,
     )
 

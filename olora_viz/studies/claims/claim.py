@@ -16,6 +16,7 @@ from olora_viz.studies.axes import in_words
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.difference import Difference, between, interval_of
 from olora_viz.studies.method import method_name
+from olora_viz.studies.rows import unit_of
 from olora_viz.studies.sentences import Basis, over
 from olora_viz.studies.statistics import (
     BETTER,
@@ -400,15 +401,15 @@ def level_within(study: Study, parts: Sequence[str], margins: Sequence[float]) -
     """Return a sentence that names the margins of losses, if the verdict on some part is ``level``.
 
     Args:
-        parts, margins: the verdict on each part, and its margin in nats.
+        parts, margins: the verdict on each part, and its margin.
 
     >>> level_within(Study(), ["level", "holds", "level"], [0.02, 0.05, 0.08])
     " Level means within 0.02 to 0.08 nats, 2% of LoRA's loss reduction."
     """
     sizes = [size for part, size in zip(parts, margins, strict=True) if part == LEVEL]
-    nats = dict.fromkeys(f"{pick(sizes):.2g}" for pick in (min, max)) if sizes else ()
+    ends = dict.fromkeys(f"{pick(sizes):.2g}" for pick in (min, max)) if sizes else ()
     share = f"{100 * study.margin:.3g}% of {method_name(study.reference)}'s loss reduction"
-    return level_means(parts, f"within {' to '.join(nats)} nats, {share}")
+    return level_means(parts, f"within {' to '.join(ends)} {unit_of(study)}, {share}")
 
 
 def best_by_seed(grid: Sequence[float], losses: Float[np.ndarray, "rates seeds"]) -> Float[np.ndarray, " n"]:

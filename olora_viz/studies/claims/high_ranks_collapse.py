@@ -6,7 +6,7 @@ from operator import gt
 
 from olora_viz.studies.claims.beside import finding_beside
 from olora_viz.studies.claims.claim import OF_WORSE, Claim, Finding, counted, not_measured, on_study, together
-from olora_viz.studies.objectives import NO_REWARDS, is_rewarded, of_ranks, sampled_words
+from olora_viz.studies.objectives import MISSED, NO_REWARDS, is_rewarded, of_ranks, sampled_words
 from olora_viz.studies.verdicts import Verdicts
 
 
@@ -28,9 +28,9 @@ CLAIM = Claim(
     sentence="Under rewards high ranks collapse.",
     source="openreview 17kr8cCW7s, put against the rate: each rank has its own best one here",
     measured=(
-        "In a study with the objective reinforce: the test loss on right answers of LoRA at a higher rank beside that "
-        "at its usual one, each at its best rate, paired by seed and example. What they do at the one rate that is "
-        "best over all stands beside it: the scaling alpha / r is 1 at every rank."
+        f"{MISSED}, of LoRA at a higher rank beside that at its usual one, each at its best rate, paired by seed and "
+        "example. What they do at the one rate that is best over all stands beside it: the scaling alpha / r is 1 at "
+        "every rank."
     ),
     judge=on_study(judge, ()),
 )

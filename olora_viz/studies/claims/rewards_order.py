@@ -5,7 +5,7 @@ from __future__ import annotations
 from olora_viz.studies.claims.beside import every_one, finding_beside
 from olora_viz.studies.claims.claim import OF_VERDICT, OF_WORSE, Claim, Finding, not_measured, on_study
 from olora_viz.studies.claims.evidence import OURS
-from olora_viz.studies.objectives import NO_REWARDS, is_rewarded, sampled_words
+from olora_viz.studies.objectives import MISSED, NO_REWARDS, is_rewarded, sampled_words
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 BEHIND = ("pissa", "milora")
@@ -36,9 +36,8 @@ CLAIM = Claim(
     sentence="Under rewards PiSSA and MiLoRA fall behind LoRA, and orthonormal starts lead.",
     source="arXiv 2606.31813; OLoRA, whose B is orthonormal, is put among those that lead",
     measured=(
-        "In a study with the objective reinforce: the test loss on right answers, each start at its best rate, beside "
-        "LoRA's at its own, paired by seed and example. It holds if each of the starts is where the claim puts it, "
-        "and fails if one is on the other side of LoRA."
+        f"{MISSED}, of each start at its best rate beside LoRA at its own, paired by seed and example. It holds if "
+        "each of the starts is where the claim puts it, and fails if one is on the other side of LoRA."
     ),
     judge=on_study(judge, ()),
 )

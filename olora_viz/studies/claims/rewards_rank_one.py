@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from olora_viz.studies.claims.beside import finding_beside
 from olora_viz.studies.claims.claim import HOLDS, OF_LEVEL, Claim, Finding, not_measured, on_study, together
-from olora_viz.studies.objectives import NO_REWARDS, is_rewarded, of_ranks, sampled_words
+from olora_viz.studies.objectives import MISSED, NO_REWARDS, is_rewarded, of_ranks, sampled_words
 from olora_viz.studies.statistics import BETTER
 from olora_viz.studies.verdicts import Verdicts
 
@@ -28,8 +28,8 @@ CLAIM = Claim(
     sentence="Under rewards rank 1 suffices.",
     source="LoRA Without Regret (Thinking Machines, 2025)",
     measured=(
-        "In a study with the objective reinforce: the test loss on right answers of LoRA at rank 1 and at its usual "
-        "rank, each at its best rate, paired by seed and example. It holds if rank 1 is level or better."
+        f"{MISSED}, of LoRA at rank 1 and at its usual rank, each at its best rate, paired by seed and example. It "
+        "holds if rank 1 is level or better."
     ),
     judge=on_study(judge, ()),
 )
