@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.lanes.recipes import RECIPES
+from olora_viz.races.fields import IMITATION, REINFORCE
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Preset:
     steps: int = 60
     batch: int = 16
     task: str = "sentiment"
+    model: str = "glassllm"
+    objective: str = IMITATION
 
     @property
     def lanes(self) -> list[Lane]:
@@ -65,6 +68,14 @@ PRESETS = (
         "LoRA and OLoRA at one rate and at ranks 32 and 64, on one small model and one short task instead of the "
         "paper's large ones.",
         ("lora:lr=3e-4,r=32/64", "olora:lr=3e-4,r=32/64"), steps=100, task="number-words",
+    ),
+    Preset(
+        "rewards", "learn from rewards",
+        "LoRA, OLoRA and PiSSA at three rates draw answers of their own and learn from what these are worth. Who "
+        "leads at the lowest rate, and who still does at the highest? The base model is right in about half of its "
+        "tries.",
+        tuple(f"{init}:lr=3e-4/1e-3/3e-3" for init in ("lora", "olora", "pissa")),
+        batch=8, model="glassllm-sentiment", objective=REINFORCE,
     ),
     Preset(
         "toolkits", "six toolkits' defaults",

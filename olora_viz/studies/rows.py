@@ -83,7 +83,8 @@ def column(rows: Rows, trials: Iterable[Trial], name: str) -> list[float]:
 
 
 def _value(row: Row, name: str) -> float:
-    return math.nan if row["status"] == DIVERGED else number_or_nan(row.get(name))
+    known = row if name in row else row.get("measures") or {}
+    return math.nan if row["status"] == DIVERGED else number_or_nan(known.get(name))
 
 
 def losses_of(study: Study, rows: Rows) -> Losses:

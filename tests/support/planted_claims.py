@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from support.planted_losses import STUDY, Loss, bowl, noise, row, study
@@ -309,7 +310,7 @@ def planted_objectives(
     """
     found = study(lambda its: 1.0 + bowl(its.lr) + 0.1 * its.seed, OBJECTIVES)
 
-    def measured(trial: Trial) -> dict[str, float]:
+    def measured(trial: Trial) -> dict[str, Any]:
         objective = dict(trial.cell.others)["objective"]
         key = [trial.seed, round(1e6 * trial.lr), *trial.method.encode(), *objective.encode()]
         noise = np.random.default_rng(key).normal(0, 0.01)
@@ -317,7 +318,8 @@ def planted_objectives(
         drift = kl**1.5 * math.exp((forgets or {}).get(objective, 0.0) + noise)
         moved = 1e3 * trial.lr * math.exp(noise) * (times if objective == "imitation" else 1.0)
         return {
-            "moved": moved, "task_drift": kl, "drift": drift, "base_text_loss": 4.0, "text_loss": 4.0 + drift,
+            "measures": {"moved": moved, "task_drift": kl},
+            "drift": drift, "base_text_loss": 4.0, "text_loss": 4.0 + drift,
             "test_accuracy": right if objective == "reinforce" else 1.0,
         }  # fmt: skip
 

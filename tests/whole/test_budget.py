@@ -4,10 +4,10 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = 355
+FILES = 362
 CEILING = {
-    "background": 1513, "checks": 474, "cli": 1299, "figures": 3345, "initializers": 875, "lanes": 3506, "learn": 1960,
-    "machine": 1663, "measures": 1917, "models": 963, "notebook": 1326, "races": 4169, "studies": 8154, "tasks": 2160,
+    "background": 1513, "checks": 474, "cli": 1299, "figures": 3350, "initializers": 875, "lanes": 3506, "learn": 1970,
+    "machine": 1663, "measures": 1929, "models": 1005, "notebook": 1326, "races": 4190, "studies": 8434, "tasks": 2164,
     "views": 2635, "web": 6915,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
