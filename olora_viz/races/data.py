@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from olora_viz.initializers import BUILT_IN, definition_of
-from olora_viz.lanes.generation import TOKENS_BEYOND, drawn
+from olora_viz.lanes.generation import TOKENS_BEYOND, drawn, ends_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.devices import resolve_device, resolve_dtype
 from olora_viz.machine.process import Progress
@@ -48,7 +48,7 @@ from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256
 from olora_viz.tasks.hub import HUB
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
 from olora_viz.tasks.metrics import MOST_SCORED, Metric, metric_name
-from olora_viz.tasks.preferences import paired
+from olora_viz.tasks.preferences import pair_of, paired
 from olora_viz.tasks.rows import all_answers
 from olora_viz.tasks.task import deduplicated
 from olora_viz.tasks.unpadded import can_unpad, needed
@@ -172,6 +172,12 @@ def _metric_of(config: RaceConfig, task: Task) -> Metric:
         lacks = "prompts and answers: it is plain text" if task.plain_text else "test examples: pass a test file"
         raise ValueError(f"the metric {metric_name(config.metric)!r} needs what the task {task.name!r} lacks, {lacks}")
     return config.metric
+
+
+def reward_of(config: RaceConfig, task: Task) -> Metric:
+    """Return the metric that is the reward of an answer: that of the race or its task, or else ``exact``."""
+    metric = _metric_of(config, task)
+    return "exact" if metric == NONE else metric
 
 
 def model_name(config: RaceConfig) -> str:
@@ -305,11 +311,7 @@ class RaceData:
         cache: ModelCache,
         name: str = "",
     ) -> None:
-        if config.objective != IMITATION and task.plain_text:
-            raise ValueError(
-                f"the objective {config.objective} needs prompts with answers, and {task.name!r} is plain text"
-            )
-        self.task = task = paired(task, config.split_seed) if config.objective == DPO else task
+        self.task = task = learned(config, task)
         self._config, self._model, self.tokenizer, self.cache = config, model, tokenizer, cache
         self._device, self.judged_rows, self.text_rows = next(model.parameters()).device, config.prompts_in_pass, 1
         self._pad_id: Any = tokenizer.pad_token_id or 0
@@ -402,9 +404,7 @@ class RaceData:
     @cached_property
     def drawn_size(self) -> tuple[int, int]:
         """The tokens of the longest prompt, and those of the longest answer that a lane draws."""
-        width = max(each.supervised_from for each in self.train)
-        longest = max(len(each.ids) - each.supervised_from for each in self.train)
-        return width, max(1, min(longest + TOKENS_BEYOND * self.stops, self._context + 1 - width))
+        return drawn_size(self.train, self.stops, self._context)
 
     def evaluate(self, K: int = 1, *, test: bool = False, report: Callable[[float], None] | None = None) -> Evaluation:
         """Evaluate the K active lanes on the held-out examples, or on those of the test."""
@@ -553,6 +553,31 @@ class RaceData:
         )
 
 
+def learned(config: RaceConfig, task: Task) -> Task:
+    """Return a task as an objective learns from it: ``dpo`` from pairs.
+
+    Raises:
+        ValueError: it has no prompts with answers, or no wrong answers, and the objective needs them.
+    """
+    if config.objective != IMITATION and task.plain_text:
+        raise ValueError(
+            f"the objective {config.objective} needs prompts with answers, and {task.name!r} is plain text"
+        )
+    return paired(task, config.split_seed) if config.objective == DPO else task
+
+
+def drawn_size(train: Sequence[Encoded], ends: bool, context: int) -> tuple[int, int]:
+    """Return the tokens of the longest prompt, and those of the longest answer that a lane draws.
+
+    Args:
+        ends: whether answers end with an end token.
+        context: maximum tokens of the model.
+    """
+    width = max(each.supervised_from for each in train)
+    longest = max(len(each.ids) - each.supervised_from for each in train)
+    return width, max(1, min(longest + TOKENS_BEYOND * ends, context + 1 - width))
+
+
 def chat_of(config: RaceConfig, task: Task, tokenizer: PreTrainedTokenizerBase, name: str) -> Chat | None:
     """Return the chat template of a race; None for plain text.
 
@@ -578,19 +603,25 @@ def training_batches(
 ) -> Iterator[BatchEncoding]:
     """Yield the batch of every step of a race, in the form that transformers' models take.
 
-    ``model(**batch).loss`` is then the loss that the race reports, up to rounding.
+    With the objective ``imitation``, ``model(**batch).loss`` is the loss that the race reports, up to rounding. With
+    ``dpo``, each chosen answer is followed by the rejected one. With ``reinforce`` the batch has what answers are
+    drawn to, in the form that ``model.generate`` takes.
 
     Args:
         config: the set-up; the race itself need not exist.
         tokenizer: of its model.
         lane: the one that reads them, which matters with ``batches="by-seed"``.
         task: used instead of loading ``config.task``, as in `race`.
-        model: where ``config.truncate`` cuts examples to its context, without a ``config.max_length``.
+        model: where ``config.truncate`` cuts examples to its context, without a ``config.max_length``, and where it
+            limits what is drawn.
 
     Yields:
         BatchEncoding
-            ``input_ids``, ``attention_mask`` and ``labels``, each (batch_size, tokens), padded at the
-            right; labels are -100 where a token is not supervised. On the CPU.
+            ``input_ids``, ``attention_mask`` and ``labels``, each (batch_size, tokens), or twice as many rows for
+            ``dpo``, padded at the right; labels are -100 where a token is not supervised. On the CPU. For
+            ``reinforce`` there are no labels, prompts are padded at the left, and beside them are ``examples``;
+            ``metric``, the reward, see `Example.score`; ``lengths``, the most tokens of an answer to each; ``ends``,
+            the tokens that end one before.
 
     Raises:
         ValueError: the length to which examples are cut is not known, or see `race`.
@@ -608,30 +639,59 @@ def training_batches(
 
     if config.truncate and config.max_length is None and model is None:
         raise ValueError("truncate without max_length cuts to the model's context: pass the model")
-    examples = task_of(config, task)
+    examples = learned(config, task_of(config, task))
+    chat = chat_of(config, examples, tokenizer, config.model)
+    context = (model and losses.context_of(model)) or sys.maxsize
     train = encode(
         examples.train,
         tokenizer,
         max_length=config.max_length,
-        context=(model and losses.context_of(model)) or sys.maxsize,
+        context=context,
         ends=examples.ends,
         plain_text=examples.plain_text,
-        choices=False,
+        choices=config.objective == DPO,
         truncate=config.truncate,
-        chat=chat_of(config, examples, tokenizer, config.model),
-    ).kept
+        chat=chat,
+    )
     order = config.seed if lane is None else config.order(lane)
     pad_id: Any = tokenizer.pad_token_id or 0
-    for step in range(config.with_steps(len(train)).steps):
-        chosen = batch_indices(len(train), config.batch_size, order, step)
-        rows = [torch.tensor(train[i].ids) for i in chosen]
-        labels = [row.clone() for row in rows]
-        for i, label in zip(chosen, labels, strict=True):
-            label[: train[i].supervised_from] = -100
-        yield BatchEncoding(
-            {
-                "input_ids": pad_sequence(rows, True, pad_id),
-                "attention_mask": pad_sequence([torch.ones_like(row) for row in rows], True),
-                "labels": pad_sequence(labels, True, -100),
+    for step in range(config.with_steps(len(train.kept)).steps):
+        chosen = batch_indices(len(train.kept), config.batch_size, order, step)
+        encoded = [train.kept[i] for i in chosen]
+        if config.objective == REINFORCE:
+            most = drawn_size(train.kept, train.ends, context)[1]
+            rights = [len(each.ids) - each.supervised_from for each in encoded]
+            drawing = {
+                "examples": [train.examples[i] for i in chosen],
+                "metric": reward_of(config, examples),
+                "lengths": [most if train.ends else min(right, most) for right in rights],
+                "ends": ends_of(tokenizer, chat) if train.ends else (),
             }
-        )
+            yield BatchEncoding(_prompts(encoded, pad_id) | drawing)
+            continue
+        if config.objective == DPO:
+            encoded = [answer for each in encoded for answer in pair_of(each)]
+        yield BatchEncoding(_rows(encoded, pad_id))
+
+
+def _rows(encoded: Sequence[Encoded], pad_id: int) -> dict[str, Any]:
+    """Return examples as a model takes them, with their labels."""
+    rows = [torch.tensor(each.ids) for each in encoded]
+    labels = [row.clone() for row in rows]
+    for each, label in zip(encoded, labels, strict=True):
+        label[: each.supervised_from] = -100
+    return _padded(rows, pad_id, "right") | {"labels": pad_sequence(labels, True, -100)}
+
+
+def _prompts(encoded: Sequence[Encoded], pad_id: int) -> dict[str, Any]:
+    """Return the prompts of examples as a model takes them that goes on from their ends."""
+    return _padded([torch.tensor(each.ids[: each.supervised_from]) for each in encoded], pad_id, "left")
+
+
+def _padded(rows: list[Tensor], pad_id: int, side: str) -> dict[str, Any]:
+    """Return rows of tokens, padded on a side, and where they have one."""
+    read = [torch.ones_like(row) for row in rows]
+    return {
+        "input_ids": pad_sequence(rows, True, pad_id, padding_side=side),
+        "attention_mask": pad_sequence(read, True, padding_side=side),
+    }

@@ -18,12 +18,12 @@ from olora_viz.lanes.groups import by_group, groups_of
 from olora_viz.lanes.lane import ADVANTAGES
 from olora_viz.machine.process import Progress
 from olora_viz.models.folder import quiet
+from olora_viz.races.data import reward_of
 from olora_viz.races.fields import DPO, IMITATION, REINFORCE
 from olora_viz.tasks.batches import Batch, Size, borders
 from olora_viz.tasks.encoding import Encoded
-from olora_viz.tasks.metrics import mean_score
 from olora_viz.tasks.preferences import pair_of
-from olora_viz.tasks.task import NONE, Example
+from olora_viz.tasks.task import Example
 
 if TYPE_CHECKING:
     from olora_viz.races.config import RaceConfig
@@ -242,9 +242,8 @@ class Rewards(FromStart):
         Raises:
             ValueError: the metric raised, or returned no such number.
         """
-        metric = "exact" if self._data.metric == NONE else self._data.metric
         text = str(self._data.tokenizer.decode(list(answer), skip_special_tokens=True))
-        return mean_score(metric, [asked.example], [text.strip()])
+        return asked.example.score(text, reward_of(self._config, self._data.task))
 
     def _ended(self, drawn: Sequence[int], right: int) -> tuple[int, ...]:
         """Return an answer up to its end token, or as many tokens as the right one has where answers do not end."""

@@ -12,6 +12,7 @@ from olora_viz.lanes.schedule import plain as plain_schedule
 from olora_viz.models import MODELS
 from olora_viz.models.offline import LANGUAGES
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.fields import IMITATION
 from olora_viz.tasks.keep import NONE
 from olora_viz.tasks.metrics import plain_metric
 from olora_viz.tasks.task import Task
@@ -49,14 +50,15 @@ def peft_script(config: RaceConfig, rows: Task | None = None) -> str:
 
     Raises:
         ValueError: a lane asks for a fair rate, which is not a number yet, is full fine-tuning, has `Lane.dim` or
-            replays a text; a target is experts'; or the set-up has epochs or another objective than imitation.
+            replays a text; a target is experts'; or the set-up has epochs, or another objective than imitation with
+            rows, which have right answers alone.
     """
     if config.epochs is not None:
         raise ValueError("the set-up has epochs: give that of its race, which has steps")
-    if config.objective != RaceConfig.objective:
+    if rows and config.objective != IMITATION:
         raise ValueError(
-            f"the script with PEFT learns from right answers, not with the objective {config.objective}; the script "
-            "with olora_viz does"
+            f"a recipe's rows are right answers, and the objective {config.objective} learns from more: the race "
+            "itself has a script with PEFT"
         )
     targets = [name for lane in config.lanes for name in lane.targets or config.targets or ()]
     for target in filter(names_experts, targets):
@@ -102,15 +104,27 @@ def peft_script(config: RaceConfig, rows: Task | None = None) -> str:
         f"SAVES = {rows is not None}\n\n\n"
         f"{_load(config)}\n\n"
     )
-    return _filled("with_peft", settings)
+    text = _filled("with_peft", settings)
+    own = text if config.objective == IMITATION else _template(config.objective)
+    before, _, after = _parts(text, "objective")
+    return f"{before}{_parts(own, 'objective')[1].rstrip()}\n{after}"
 
 
 def _filled(template: str, settings: str) -> str:
     """Return a template with a race's settings in place of its own."""
-    text = files("olora_viz.races.templates").joinpath(f"{template}.py").read_text("utf-8")
-    before, rest = text.split("# Settings\n")
-    _, after = rest.split("# End of settings\n")
+    before, _, after = _parts(_template(template), "settings")
     return f"{before}{settings.rstrip()}\n{after}"
+
+
+def _template(name: str) -> str:
+    return files("olora_viz.races.templates").joinpath(f"{name}.py").read_text("utf-8")
+
+
+def _parts(text: str, mark: str) -> tuple[str, str, str]:
+    """Return what is before, between and after the comments that mark a part of a template."""
+    before, rest = text.split(f"# {mark.capitalize()}\n")
+    between, after = rest.split(f"# End of {mark}\n")
+    return before, between, after
 
 
 def _config(config: RaceConfig) -> str:

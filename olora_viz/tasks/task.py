@@ -11,7 +11,10 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from olora_viz.tasks.metrics import Metric
 
 AUTO, NONE = "auto", "none"
 """What comes with the task or the package, and nothing: values of the metric and of the text to keep."""
@@ -70,6 +73,17 @@ class Example:
             raise ValueError(f"the answer to {self.prompt!r} is empty")
         if self.choices and self.answer not in self.choices:
             raise ValueError(f"the answer {self.answer!r} is not among its choices {self.choices}")
+
+    def score(self, said: str, metric: Metric = "exact") -> float:
+        """Return what an answer is worth, from 0 to 1, by the right one that is nearest to it.
+
+        Examples:
+            >>> Example("Big?", " large", others=("huge",)).score(" huge")
+            1.0
+        """
+        from olora_viz.tasks.metrics import mean_score  # which reads examples
+
+        return mean_score(metric, [self], [said.strip()])
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from support.tiny import tiny_folder
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.script import PEFT_STARTS, olora_viz_script, peft_script
+from olora_viz.tasks import load_task
 
 TEMPLATES = Path(__file__).parents[2] / "olora_viz/races/templates"
 CONFIG = RaceConfig(
@@ -116,6 +117,72 @@ def test_the_script_with_peft_has_the_dropout_of_the_race_by_masks_of_its_own(tm
     assert not np.isclose(found[-1], losses[-1], rtol=1e-4)
 
 
+OF_PAIRS = small(
+    (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3, beta=0.5), Lane("milora", lr=3e-4, seed=1)),
+    steps=10, task="sentiment", objective="dpo", batches="by-seed", device="cpu", dtype="float32",
+)  # fmt: skip
+OF_REWARDS = OF_PAIRS.replace(
+    lanes=(
+        Lane("lora", lr=1e-3),
+        Lane("olora", lr=1e-3, kl=0.3),
+        Lane("milora", lr=3e-4, seed=1, advantage="normalized"),
+    ),
+    model="glassllm-sentiment", steps=5, objective="reinforce", samples=4,
+)  # fmt: skip
+OF_ENDING_ANSWERS = OF_REWARDS.replace(model="glassllm", task="rewriting", steps=2, samples=2)
+
+
+def peft_gradients(config: RaceConfig, out: str) -> np.ndarray:
+    """The norms that the script with PEFT reports, (steps, lanes)."""
+    norms = [float(norm) for norm in re.findall(r" gradient (\S+)$", out, re.MULTILINE)]
+    return np.array(norms).reshape(-1, config.steps).T
+
+
+@pytest.mark.parametrize("config", [OF_PAIRS, OF_REWARDS, OF_ENDING_ANSWERS], ids=["pairs", "rewards", "ending"])
+def test_the_script_with_peft_learns_from_preferences_and_rewards_as_the_race_does(config, tmp_path, capsys):
+    losses, gradients = losses_of(config), np.array([step.grad_norm for step in steps_of(config)])
+    out = said_by(peft_script(config), tmp_path, capsys)
+    np.testing.assert_allclose(peft_losses(config, out), losses, atol=1e-4)
+    np.testing.assert_allclose(peft_gradients(config, out), gradients, rtol=1e-3, atol=1e-5)
+    assert (np.ptp(gradients, axis=1) > 0.1).all()  # the lanes do differ by far more
+
+
+@pytest.mark.parametrize(
+    ("config", "right", "wrong"),
+    [
+        (OF_PAIRS, "lane.beta * margins", "margins"),
+        (OF_PAIRS, ".eval()\n", ".eval()\n    reference.disable_adapter_layers()\n"),
+        (OF_REWARDS, "draw {step}", "drawn {step}"),
+        (OF_REWARDS, "lane.kl *", "2 * lane.kl *"),
+        (OF_REWARDS, 'lane.advantage == "normalized"', "False"),
+    ],
+)
+def test_a_script_that_learns_otherwise_has_other_gradients(config, right, wrong, tmp_path, capsys):
+    """So that the agreement above says something; of OLoRA, PEFT's model without the adapter is the residual."""
+    gradients = np.array([step.grad_norm for step in steps_of(config)[:2]])
+    script = peft_script(config.replace(steps=2))
+    assert right in script
+    found = peft_gradients(config.replace(steps=2), said_by(script.replace(right, wrong), tmp_path, capsys))
+    assert not np.allclose(found, gradients, rtol=0.01, atol=1e-5)
+
+
+def test_only_what_a_script_learns_from_is_in_it():
+    of_right_answers, of_pairs, of_rewards = map(peft_script, (CONFIG, OF_PAIRS, OF_REWARDS))
+    for text, of_one in (("model(**batch", of_right_answers), ("rejected", of_pairs), ("reward", of_rewards)):
+        assert [text in each for each in (of_right_answers, of_pairs, of_rewards)] == [
+            each is of_one for each in (of_right_answers, of_pairs, of_rewards)
+        ]
+
+
+def test_rows_of_right_answers_and_plain_text_are_not_learned_from_otherwise(tmp_path, capsys):
+    with pytest.raises(ValueError, match="a recipe's rows are right answers, and the objective dpo learns from more"):
+        peft_script(OF_PAIRS, rows=load_task("sentiment"))
+    with pytest.raises(
+        ValueError, match="the objective reinforce needs prompts with answers, and 'text' is plain text"
+    ):
+        said_by(peft_script(OF_ENDING_ANSWERS.replace(task="text")), tmp_path, capsys)
+
+
 @pytest.mark.parametrize(
     "kind",
     [
@@ -146,7 +213,7 @@ def test_a_template_runs_as_it_is(name, capsys):
 def test_a_script_is_its_template_but_for_the_settings(script):
     a, b = (script(replace(CONFIG, steps=steps)).splitlines() for steps in (3, 4))
     assert [one for one, other in zip(a, b, strict=True) if one != other] == ["    steps=3,"]
-    assert "ettings" not in "\n".join(a)  # no mark of where they were put in
+    assert not re.search("ettings|# End of|# Objective", "\n".join(a))  # no mark of what was put in
     assert max(map(len, a)) <= 119
     assert "\n\n\n\n" not in "\n".join(a)
 

@@ -106,6 +106,23 @@ def save(model, lane, initial, folder):
     model.save_pretrained(folder, path_initial_model_for_weight_conversion=initial if moved else None)
 
 
+def switch_on_dropout(model):
+    """Let the adapters drop inputs, by other random numbers than in the race."""
+    for _, layer in adapters(model):
+        layer.lora_dropout.train()
+
+
+# Objective
+def losses(model, tokenizer, lane):
+    """Yield the loss of every step, the mean cross-entropy of the right answers' tokens, and report it."""
+    for batch in ov.training_batches(CONFIG, tokenizer, lane, TASK, model):
+        loss = model(**batch.to(DEVICE)).loss
+        yield loss, loss
+
+
+# End of objective
+
+
 def train(k, initial):
     """Train lane k and print its loss and gradient norm at every step.
 
@@ -115,9 +132,7 @@ def train(k, initial):
     model, tokenizer = load()
     model = adapt(model, tokenizer, lane, STARTS[k], initial).to(DEVICE)
     model.eval()  # no dropout in the base, as in the race
-    for layer in model.modules():
-        if isinstance(layer, peft.tuners.lora.LoraLayer):
-            layer.lora_dropout.train()  # by other random numbers than in the race
+    switch_on_dropout(model)
     trained = [p for p in model.parameters() if p.requires_grad]
     of_B = {id(p) for name, p in model.named_parameters() if ".lora_B." in name}
     optimizer = torch.optim.AdamW(
@@ -128,16 +143,14 @@ def train(k, initial):
         betas=(lane.beta1, lane.beta2),
         weight_decay=lane.weight_decay,
     )
-    batches = ov.training_batches(CONFIG, tokenizer, lane, TASK, model)
-    for step, batch in enumerate(batches, start=1):
+    for step, (loss, reported) in enumerate(losses(model, tokenizer, lane), start=1):
         for group in optimizer.param_groups:
             group["lr"] = CONFIG.rates(step)[k] * group["ratio"]
         optimizer.zero_grad()
-        loss = model(**batch.to(DEVICE)).loss
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(trained, lane.clip or float("inf"))
         optimizer.step()
-        print(f"{CONFIG.labels[k]} step {step} loss {loss.item():.6f} gradient {norm.item():.6f}")
+        print(f"{CONFIG.labels[k]} step {step} loss {reported.item():.6f} gradient {norm.item():.6f}")
     return model
 
 
