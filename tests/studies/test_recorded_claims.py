@@ -27,7 +27,8 @@ from olora_viz.learn.gallery.claims import (
 )
 from olora_viz.learn.gallery.recording import MOST_RECORDED
 from olora_viz.machine.devices import DTYPES
-from olora_viz.studies import choices, forgetting, sentences
+from olora_viz.races.fields import OBJECTIVE_NAMES
+from olora_viz.studies import choices, forgetting, objectives, rows, sentences
 from olora_viz.studies import claims as claims_of_papers
 from olora_viz.studies.axes import AXES
 from olora_viz.studies.claims import CLAIMS
@@ -129,9 +130,11 @@ def texts_of(path: Path) -> set[str]:
 def test_what_is_recorded_is_worded_as_its_judge_words_it_today(claim: str) -> None:
     folder = Path(claims_of_papers.__file__).parent
     own = (folder / f"{name}.py" for name in (claim.replace("-", "_"), "beside", "claim"))
-    names = *own, sentences.__file__, forgetting.__file__, choices.__file__
+    names = *own, *(module.__file__ for module in (choices, forgetting, objectives, rows, sentences))
     axes = (name.replace("_", " ") for name in AXES)
-    said = {*VERDICTS, *DTYPES, *axes, *map(label_of, INITIALIZERS)}.union(*map(texts_of, map(Path, names)))
+    said = {*VERDICTS, *DTYPES, *OBJECTIVE_NAMES, *axes, *map(label_of, INITIALIZERS)}.union(
+        *map(texts_of, map(Path, names))
+    )
     for one in recorded_claims().of(claim):
         left = one.finding.words
         # Of equally long ones always in the same order: one may end where another begins.
