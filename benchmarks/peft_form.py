@@ -19,7 +19,8 @@ import torch
 
 from olora_viz.machine.memory import DTYPES
 from olora_viz.models import load_model
-from olora_viz.races.data import ModelCache, RaceData, training_batches
+from olora_viz.races.data import ModelCache, RaceData
+from olora_viz.races.own_loop import training_batches
 from olora_viz.studies.folder import verdicts
 from olora_viz.studies.study import Study, Trial
 from olora_viz.tasks import load_task

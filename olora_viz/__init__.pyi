@@ -86,11 +86,11 @@ from .races.chain import Chain as Chain
 from .races.chain import chain as chain
 from .races.chain import resume_chain as resume_chain
 from .races.config import RaceConfig as RaceConfig
-from .races.data import training_batches as training_batches
 from .races.fair_rate import FairRate as FairRate
 from .races.fair_rate import fair_rate as fair_rate
 from .races.merge_cost import MergeCost as MergeCost
 from .races.merge_cost import merge_cost as merge_cost
+from .races.own_loop import training_batches as training_batches
 from .races.race import Race as Race
 from .races.race import race as race
 from .races.run import SavedRun as SavedRun

@@ -183,10 +183,8 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
 
     The axes are those of `forgotten_figure`, both logarithmic, so that equal ratios of drifts are equally far apart.
     """
-    title, names = (
-        f"{FORGOTTEN_TITLE}, by rate: {cell.words()}",
-        (f"test loss, {unit_of(verdicts.study)} (learned: to the right)", AXIS),
-    )
+    title = f"{FORGOTTEN_TITLE}, by rate: {cell.words()}"
+    names = f"test loss, {unit_of(verdicts.study)} (learned: to the right)", AXIS
     base = next((float(row["base_test_loss"]) for row in verdicts.rows_of(cell)), math.inf)
     test, drift = (values_of(verdicts.rows, name) for name in ("test_loss", "drift"))
     traded = Traded(test, drift, "loss", "drift", LOSS_AXIS * base)

@@ -14,7 +14,7 @@ from olora_viz.machine.tables import finite_or_none, number_or_nan
 from olora_viz.machine.wording import and_, counted, nats, times
 from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, between, difference, p_values_of
 from olora_viz.studies.method import method_name
-from olora_viz.studies.rows import FORGOTTEN, Row, Rows, column, column_of_link, values_of
+from olora_viz.studies.rows import FORGOTTEN, NATS, Row, Rows, column, column_of_link, unit_of, values_of
 from olora_viz.studies.search import best, grid_for, rates_tried
 from olora_viz.studies.seed_variance import seed_variance
 from olora_viz.studies.statistics import (
@@ -170,13 +170,15 @@ class EqualLearning:
     cell: Cell
     method: str
     targets: tuple[float, ...]
-    """The test loss to reach, nats: the reference's, at its best rate and with the same seed, plus the margin of the
+    """The test loss to reach: the reference's, at its best rate and with the same seed, plus the margin of the
     study, within which it counts as level. At its very lowest loss a curve is flat, so that two equal methods would
     reach each other's by luck alone, and at any drift."""
     drifts: tuple[float, ...]
     """What it needs, see `drift_at`: 0 for less than at its lowest rate, infinite if it never gets there."""
     reference_drifts: tuple[float, ...]
     """What the reference needs itself."""
+    unit: str = NATS
+    """What the losses are, see `unit_of`."""
 
     @property
     def ratio(self) -> Ratio:
@@ -204,7 +206,7 @@ class EqualLearning:
         """Why there is no ratio, in words; empty if there is one."""
         if not self.targets:
             return "the reference has no best rate, or no seed has run at every rate"
-        loss, seeds = f"{nats(self.target)} nats", counted(len(self.targets), "seed")
+        loss, seeds = f"{nats(self.target)} {self.unit}", counted(len(self.targets), "seed")
         for who, drifts in (("it", self.drifts), ("the reference", self.reference_drifts)):
             never, below = sum(x == math.inf for x in drifts), sum(x == 0 for x in drifts)
             if never:
@@ -253,7 +255,7 @@ def equal_learning(study: Study, cell: Cell, method: str, rows: Rows) -> EqualLe
 
     if not all(map(math.isfinite, targets)):
         return nothing
-    return EqualLearning(cell, method, targets, needed_by(method), needed_by(study.reference))
+    return EqualLearning(cell, method, targets, needed_by(method), needed_by(study.reference), unit_of(study))
 
 
 @dataclass(frozen=True)

@@ -443,9 +443,8 @@ def forgetting_words(verdicts: Verdicts, verdict: Verdict) -> str:
     )
     if equal.outside:
         return f"{words}; at equal learning it is not known: {equal.outside}"
-    return (
-        f"{words}; at equal learning, {nats(equal.target)} nats of test loss, it is {ratio_words(equal.ratio)} times"
-    )
+    learned = f"a test loss of {nats(equal.target)} {equal.unit}"
+    return f"{words}; at equal learning, {learned}, it is {ratio_words(equal.ratio)} times"
 
 
 def steps_words(reached: MedianInterval | None) -> str:

@@ -24,6 +24,7 @@ from olora_viz.learn.lessons.lesson import RaceNumbers, example_matrix
 from olora_viz.learn.pictures import picture, qr_figure
 from olora_viz.learn.terms import GLOSSARY, INLINE, formula, plain, sentence
 from olora_viz.races.chain import Chain, kept
+from olora_viz.races.config import RaceConfig
 from olora_viz.races.script import peft_script
 from olora_viz.views.results import story_before
 from olora_viz.web import learn as learn_view
@@ -284,6 +285,13 @@ def test_a_link_to_a_lesson_opens_its_race_unless_it_says_a_set_up_of_its_own():
     assert lesson_race(share.read(limits, f"{same}&start=1&lesson=one-rate"), False) is None
     assert lesson_race(share.read(limits, "steps=7&lesson=one-rate"), False) is None
     assert lesson_race(share.read(limits, "lesson=qr"), False) is None
+
+
+def test_a_recording_is_raced_again_by_what_its_lanes_learned_from():
+    config = RaceConfig(task="sentiment", objective="reinforce", samples=4, eval_every=20)
+    again = of_recording(config).settings
+    assert (again.objective, again.samples) == ("reinforce", 4)
+    assert again.eval_every == SetUp.first(from_environment()).settings.eval_every
 
 
 def test_a_lesson_that_nobody_knows_gets_the_nearest_names():

@@ -27,7 +27,8 @@ from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.lanes.layers import target_layers
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import task_of, training_batches
+from olora_viz.races.data import task_of
+from olora_viz.races.own_loop import training_batches
 from olora_viz.races.race import race
 from olora_viz.races.recipe_files import FILES, ROWS_FILE, START_AT, recipe_files
 from olora_viz.tasks.encoding import encode

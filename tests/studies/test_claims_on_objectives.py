@@ -1,6 +1,7 @@
 """Claims on what lanes learn from: the verdicts on studies in which what moves and what is forgotten is planted."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from olora_viz.races.race import race
 from olora_viz.studies.claims import forgetting_by_kl, moves_further
 from olora_viz.studies.claims.claim import NOT_MEASURED
 from olora_viz.studies.claims.forgetting_by_kl import fitted, in_common
+from olora_viz.studies.folder import verdicts
 from olora_viz.studies.objectives import MOVED, SAMPLED, TASK_DRIFT, of_objectives
+from olora_viz.studies.run import run_study
 from olora_viz.studies.study import Study
 
 
@@ -90,3 +93,36 @@ def test_what_a_study_of_objectives_measures_is_what_the_lanes_are() -> None:
         assert measured[MOVED][k] == pytest.approx(math.sqrt(sum(map(float, squares))), rel=1e-4)
     assert (measured[TASK_DRIFT] > 1e-6).all()
     assert of_objectives(Study(race=config), racing) == {}
+
+
+SMALL = {"task": "bigger", "steps": 2, "eval_every": 1, "eval_size": 6, "test_size": 5, "batch_size": 2}
+
+
+@pytest.mark.parametrize(
+    ("objective", "unit", "expected"),
+    [
+        ("imitation", "nats", lambda tested, p: tested.example_loss),
+        ("dpo", "of the pairs", lambda tested, p: 1 - tested.example_right),
+        ("reinforce", "of the reward", lambda tested, p: 1 - p),
+    ],
+)
+def test_a_study_is_judged_by_what_its_lanes_learn_from(objective, unit, expected, tmp_path: Path) -> None:
+    fixed = RaceConfig(**SMALL, objective=objective, samples=2, keep="none")
+    base = Study(race=fixed, tune={"lr": (1e-3,)}, seeds=1)
+    list(run_study(base, tmp_path / "study", most=2))
+    rows = verdicts(tmp_path / "study")
+    assert {each.unit for each in rows.each} == {unit}
+    for trial, row in rows.rows.items():
+        racing = race(base.config([trial]))
+        list(racing)
+        tested, evaluated = racing.tested(), racing.state.last_eval
+        # Of one-token answers, by hand: each counts all of its loss.
+        tokens = [len(each.ids) - each.supervised_from - racing.task.ends for each in racing.data.test]
+        share = np.mean(tokens)
+        by_hand = expected(tested.lanes, np.exp(-tested.lanes.example_loss * share))[0]
+        np.testing.assert_allclose(row["test_loss_by_example"], by_hand, rtol=1e-4)
+        assert row["test_loss"] == pytest.approx(np.mean(by_hand), rel=1e-4)
+        assert row["test_accuracy"] == pytest.approx(tested.lanes.accuracy[0])
+        assert len(row["valid_loss_by_example"]) == evaluated.example_loss.shape[1]
+        assert row["valid_loss"] == pytest.approx(np.mean(row["valid_loss_by_example"]), rel=1e-4)
+        assert row["valid_losses"][-1] == pytest.approx(row["valid_loss"], rel=1e-9)

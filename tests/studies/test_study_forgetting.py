@@ -149,8 +149,8 @@ def test_the_table_and_the_sentences_of_a_study_say_it() -> None:
     words = [forgetting_words(found, verdict) for verdict in found.each]
     assert words[0] == ""
     assert words[1] == (
-        "each at its best rate, OLoRA's drift is 3 (3 to 3) times LoRA's 0.96 nats (5 seeds); at equal learning, 1.28 "
-        "nats of test loss, it is 3 (3 to 3) times"
+        "each at its best rate, OLoRA's drift is 3 (3 to 3) times LoRA's 0.96 nats (5 seeds); at equal learning, a "
+        "test loss of 1.28 nats, it is 3 (3 to 3) times"
     )
     assert f"<p>glassllm, number-words, rank 8: {words[1]}.</p>".replace("'", "&#39;") in forgotten(found)
     assert words[2].endswith(

@@ -16,7 +16,7 @@ from support.verbs import run
 from olora_viz.__main__ import main
 from olora_viz.background.record import ready_race
 from olora_viz.models import load_model
-from olora_viz.races.data import training_batches
+from olora_viz.races.own_loop import training_batches
 from olora_viz.races.race import race
 from olora_viz.tasks import Example, encode
 from olora_viz.tasks.chat import Chat

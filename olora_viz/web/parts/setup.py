@@ -287,5 +287,10 @@ def setup_of(limits: Limits, run: Access) -> SetUp | None:
 
 
 def of_recording(config: RaceConfig) -> SetUp:
-    """Return a recorded race's set-up, with the page's own more settings: it may have been evaluated more rarely."""
-    return replace(SetUp.of(config), settings=PLAIN_SETTINGS)
+    """Return a recorded race's set-up, with the page's own more settings: it may have been evaluated more rarely.
+
+    What the lanes learn from is the recording's.
+    """
+    own = SetUp.of(config)
+    learned_from = {name: getattr(own.settings, name) for name in ("objective", "samples")}
+    return replace(own, settings=replace(PLAIN_SETTINGS, **learned_from))
