@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.lanes.recipes import RECIPES
+from olora_viz.races.fields import IMITATION, REINFORCE
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Preset:
     steps: int = 60
     batch: int = 16
     task: str = "sentiment"
+    model: str = "glassllm"
+    objective: str = IMITATION
 
     @property
     def lanes(self) -> list[Lane]:
@@ -59,6 +62,13 @@ PRESETS = (
         tuple(
             f"{init}:lr=1e-3,seed=0-2" for init in ("olora", "olora_pivoted", "sketch", "random_orthonormal", "lora")
         ),
+    ),
+    Preset(
+        "rewards", "learn from rewards",
+        "A base that is right in about half of its tries draws answers, and learns from whether they are right: LoRA, "
+        "OLoRA and PiSSA at three rates. Under More, see the rewards, and whether any prompt's answers still differ.",
+        tuple(f"{init}:lr=3e-4/1e-3/3e-3" for init in ("lora", "olora", "pissa")), batch=8,
+        model="glassllm-sentiment", objective=REINFORCE,
     ),
     Preset(
         "paper", "like the paper, in small",

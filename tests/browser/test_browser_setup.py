@@ -70,7 +70,7 @@ def words(setup: SetUp) -> dict[str, Any]:
     task = OWN if setup.task == YOUR_FILE else setup.task.replace("-", " ")
     lanes = [{key: str(value) for key, value in row.items()} for row in rows_of(setup.lanes)]
     numbers = {name: str(getattr(setup, name)) for name in ("steps", "batch", "seed")}
-    return {"model": "glassllm · 0.85M", "task": task, **numbers, "lanes": lanes}
+    return {"model": f"{setup.model} · 0.85M", "task": task, **numbers, "lanes": lanes}
 
 
 class Walk(RuleBasedStateMachine):
@@ -100,7 +100,9 @@ class Walk(RuleBasedStateMachine):
         self.page.get_by_role("button", name=preset.title).click()
         task = self.setup.task if self.setup.task == YOUR_FILE else preset.task
         lanes = tuple(preset.lanes)
-        self.become(task=task, steps=preset.steps, batch=preset.batch, lanes=lanes, settings=PLAIN_SETTINGS)
+        settings = replace(PLAIN_SETTINGS, objective=preset.objective)
+        steps, batch = preset.steps, preset.batch
+        self.become(model=preset.model, task=task, steps=steps, batch=batch, lanes=lanes, settings=settings)
 
     @rule(steps=st.sampled_from([3, 7]))
     def type_the_steps(self, steps: int) -> None:

@@ -18,7 +18,8 @@ from olora_viz.figures import theme
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_spec import parse_lanes
-from olora_viz.races.config import RaceConfig
+from olora_viz.races.config import RaceConfig, Settings
+from olora_viz.races.fields import REINFORCE
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.contest import seed_groups
@@ -28,6 +29,7 @@ from olora_viz.views.results import Ranked, higher, repeated, results
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.race.presets import PRESETS, filled
+from olora_viz.web.race.presets import offered as presets_of
 
 LANES = (
     Lane("lora"),
@@ -144,13 +146,26 @@ def test_more_repetitions_than_a_race_takes_are_refused_in_one_sentence() -> Non
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.title)
 def test_every_preset_is_a_set_up_that_the_server_takes(preset) -> None:
-    model, task, steps, batch, seed, rows, curvature, _ = filled(Limits(), preset, "addition")
+    model, task, steps, batch, seed, rows, curvature, settings = filled(Limits(), preset, "addition")
     assert seed == curvature == gr.skip()  # they stay as they are
-    config = checked_config(Limits(), model=model, task=task, steps=steps, batch=batch, lanes=rows)
+    asked = {"model": model, "task": task, "steps": steps, "batch": batch, "lanes": rows, "settings": settings}
+    config = checked_config(Limits(), **asked)
     assert list(config.lanes) == preset.lanes
     assert config.batches == "by-seed"
+    if preset.name == "rewards":
+        assert (config.model, config.objective, config.batch_size) == ("glassllm-sentiment", REINFORCE, 8)
+        assert {(lane.init, lane.lr) for lane in config.lanes} == {
+            (init, lr) for init in ("lora", "olora", "pissa") for lr in (3e-4, 1e-3, 3e-3)
+        }
+    else:
+        assert (config.model, settings) == ("glassllm", Settings().values())
+
+
+def test_a_server_of_other_models_has_the_presets_with_its_first_one_but_for_that_which_needs_its_base() -> None:
     only = replace(Limits(), models=("smollm2-135m",))
-    assert filled(only, preset, "addition")[0] == "smollm2-135m"
+    kept = presets_of(only)
+    assert [preset.name for preset in PRESETS if preset not in kept] == ["rewards"]
+    assert {filled(only, preset, "addition").model for preset in kept} == {"smollm2-135m"}
 
 
 @pytest.mark.parametrize("rate", [1e3, 1e308])

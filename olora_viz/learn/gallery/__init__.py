@@ -117,8 +117,8 @@ RECORDINGS: dict[str, RecordingSetUp] = {
     "rewards": RecordingSetUp(
         title="Learning from rewards",
         sentence="A small model that is right in about half of its tries learns from rewards of its own answers. "
-        "Plain LoRA, OLoRA and PiSSA at three rates, from five seeds each. Which start leads at the lowest rate, and is it "
-        "ahead at the highest as well?",
+        "Plain LoRA, OLoRA and PiSSA at three rates, from five seeds each. Which start leads at the lowest rate, and "
+        "is it ahead at the highest as well?",
         config=_on_cpu(
             (Lane(init, lr=lr, seed=s) for init in ("lora", "olora", "pissa") for lr in _RATES[:3] for s in range(5)),
             model="glassllm-sentiment", task="sentiment", objective=REINFORCE, batch_size=8, steps=60, eval_every=20,

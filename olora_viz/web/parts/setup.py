@@ -287,5 +287,9 @@ def setup_of(limits: Limits, run: Access) -> SetUp | None:
 
 
 def of_recording(config: RaceConfig) -> SetUp:
-    """Return a recorded race's set-up, with the page's own more settings: it may have been evaluated more rarely."""
-    return replace(SetUp.of(config), settings=PLAIN_SETTINGS)
+    """Return a recorded race's set-up, with the page's own more settings, as it may have been evaluated more rarely.
+
+    What it learns from stays.
+    """
+    settings = replace(PLAIN_SETTINGS, objective=config.objective, samples=config.samples)
+    return replace(SetUp.of(config), settings=settings)

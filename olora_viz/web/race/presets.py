@@ -15,17 +15,16 @@ from olora_viz.views.results import NEXT_STEPS, NextStep
 from olora_viz.web.guard.config import OwnFiles, is_token
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.card import UNQUEUED, Desk, element, small_button
-from olora_viz.web.parts.setup import SetUp, SetUpControls, setup_of
-
-MODEL = "glassllm"
-"""The presets' model; a server that does not offer it uses its first one."""
+from olora_viz.web.parts.setup import PLAIN_SETTINGS, SetUp, SetUpControls, setup_of
 
 
 def offered(limits: Limits) -> tuple[Preset, ...]:
     """Return the presets that this server's limits allow.
 
+    A base of one objective cannot be replaced: such a preset needs its own model, any other takes the server's first.
+
     >>> [len(preset.lanes) for preset in offered(Limits())]
-    [9, 3, 45, 36, 15, 4, 21]
+    [9, 3, 45, 36, 15, 9, 4, 21]
     >>> len(offered(Limits(max_lanes=4)))
     2
     """
@@ -36,16 +35,18 @@ def offered(limits: Limits) -> tuple[Preset, ...]:
         and preset.steps <= limits.max_steps
         and preset.batch <= limits.max_batch
         and max(lane.r for lane in preset.lanes) <= limits.max_rank
+        and (preset.objective == Preset.objective or preset.model in limits.models)
     )
 
 
 def filled(limits: Limits, preset: Preset, task: Any) -> SetUpControls:
     """Return the values of the set-up's controls: the seed, the curvature and a visitor's own file stay.
 
-    The fold "More settings" gets its defaults.
+    The fold "More settings" gets its defaults, and the preset's objective.
     """
-    model = MODEL if MODEL in limits.models else limits.models[0]
-    setup = SetUp(model, preset.task, preset.steps, preset.batch, 0, tuple(preset.lanes))
+    model = preset.model if preset.model in limits.models else limits.models[0]
+    settings = replace(PLAIN_SETTINGS, objective=preset.objective)
+    setup = SetUp(model, preset.task, preset.steps, preset.batch, 0, tuple(preset.lanes), settings=settings)
     own = ["task"] if is_token(task) else []
     return setup.to_controls(keep=("seed", "curvature", *own))
 
