@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -146,7 +148,7 @@ FIRST_ON_GPU = replace(
 
 
 Page = Literal["race", "spectrum", "conditioning", "learn"]
-Picture = Literal["loss", "rates", "curvature", "forgotten", "spectrum", "qr", "chain"]
+Picture = Literal["loss", "rates", "curvature", "forgotten", "reward", "spectrum", "qr", "chain"]
 
 
 class Choice(NamedTuple):
@@ -319,8 +321,7 @@ class RaceNumbers:
     @property
     def accuracies(self) -> str:
         """The range of the lanes' final held-out accuracies, in words."""
-        values = self._final("eval_accuracy")
-        return f"{percent(float(values.min()))} to {percent(float(values.max()))}"
+        return self.right(range(len(self.recording.config.lanes)))
 
     @property
     def losses(self) -> str:
@@ -354,6 +355,21 @@ class RaceNumbers:
         lanes = race.config.lanes
         metric = metric_of(lanes, examples, plain_text=race.plain_text, ended=True, held_out=race.held_out)
         return contests_of(lanes, examples, by_loss=metric.by_loss, most=1)
+
+    def late(self, key: str, lanes: Sequence[int], count: int) -> float:
+        """Return the mean of a measure of every step over some lanes and the last so many steps; NaN without lanes."""
+        values = [step.measures[key][list(lanes)] for step in self.recording.steps[-count:]]
+        return float(np.mean(values)) if lanes else math.nan
+
+    def first(self, key: str, lanes: Sequence[int]) -> float:
+        """Return the mean of a measure over some lanes in the first step; NaN without lanes."""
+        return float(np.mean(self.recording.steps[0].measures[key][list(lanes)])) if lanes else math.nan
+
+    def right(self, lanes: Sequence[int]) -> str:
+        """Return the range of the final held-out accuracies of some lanes, in words."""
+        values = self._final("eval_accuracy")[list(lanes)]
+        ends = [percent(float(end)) for end in (values.min(), values.max())] if lanes else ["–"]
+        return " to ".join(dict.fromkeys(ends))
 
     def best(self, init: str) -> Point:
         """Return the best rate of an initialization; ValueError if a seed diverged at every rate."""
