@@ -34,9 +34,7 @@ def lesson(race: RaceNumbers) -> Lesson:
     every = [k for lanes in fallen.values() for k in lanes]
     others = [k for init in inits for k in race.lanes(init, high) if k not in every]
     before = [k for init in inits for lr in (low, middle) for k in race.lanes(init, lr)]
-    shares = [
-        f"{len(of_init)} of {len(race.lanes(init, high))} of {label_of(init)}" for init, of_init in fallen.items()
-    ]
+    shares = [f"{len(those)} of {len(race.lanes(init, high))} of {label_of(init)}" for init, those in fallen.items()]
     same = {config.lanes[k].seed for k in fallen["olora"]} == {config.lanes[k].seed for k in fallen["pissa"]}
 
     def at(lr: float) -> str:
@@ -74,7 +72,7 @@ def lesson(race: RaceNumbers) -> Lesson:
             "lane, pulls back even where all answers agree. Whether it is strong enough is for a race to show.",
         ),
         formulas=(
-            r"\nabla_\theta J = \mathbb{E}_{x,\, y}\left[ (R - \bar{R})\, \nabla_\theta \log p_\theta(y \mid x) "
+            r"\nabla_\theta J = \mathbb{E}_{x,\, y}\left[ (R - \bar{R})\, \nabla_\theta \log\, p_\theta(y \mid x) "
             r"\right]",
         ),
         do="Under More, compare Reward, Prompts that teach and Entropy, and drag the step below the first chart back "
