@@ -186,8 +186,9 @@ def presets(bench: Bench) -> Outcome:
     minutes = {}
     for preset in PRESETS:
         config = first.replace(
-            lanes=tuple(preset.lanes), steps=preset.steps, batch_size=preset.batch, task=preset.task
-        )
+            lanes=tuple(preset.lanes), steps=preset.steps, batch_size=preset.batch, task=preset.task,
+            model=preset.model, objective=preset.objective,
+        )  # fmt: skip
         forecast = speeds.forecast(config)
         assert forecast is not None
         minutes[preset.name] = forecast.seconds / 60

@@ -117,7 +117,9 @@ OF_OBJECTIVES = (
         "preferred", title="Preferred", unit="share of the step's pairs in which the chosen answer gained",
         symbol="pairs", objective="dpo",
     ),
-    _of_objective("reward", title="Reward", unit="mean of the answers drawn in a step", objective="reinforce"),
+    _of_objective(
+        "reward", title="Reward", unit="mean of the answers drawn in a step", symbol="reward", objective="reinforce",
+    ),
     _of_objective(
         "differing", title="Prompts that teach", unit="share of prompts whose answers differ in reward",
         symbol="prompts", objective="reinforce",

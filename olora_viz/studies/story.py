@@ -25,6 +25,7 @@ from olora_viz.studies.contest import (
     seed_groups,
 )
 from olora_viz.studies.ranking import Place, standings
+from olora_viz.studies.rewards import never_taught, stuck_lanes
 from olora_viz.studies.sentences import at_best_rates, at_same_rates, departures, listed, setting_of
 from olora_viz.studies.statistics import (
     AHEAD,
@@ -401,9 +402,9 @@ def story_of(
     if len(fields) == 1:
         scope = _scope(fields[0], lanes) if sentences else []
         sentences = [*scope, *sentences, *_first_gradients(fields[0], steps[0])]
-    first = [metric.unlearned] if metric.unlearned else []
+    first = [lack] if (lack := never_taught(steps) or metric.unlearned) else []
     # What holds for several ranks, such as that there are few examples, is said once.
-    return list(dict.fromkeys([*first, *sentences, *departures(rows, names)]))
+    return list(dict.fromkeys([*first, *sentences, *stuck_lanes(lanes, steps), *departures(rows, names)]))
 
 
 def _without_examples(rows: Sequence[Place], names: Sequence[str], steps: Sequence[Step]) -> list[Sentence]:

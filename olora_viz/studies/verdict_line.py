@@ -32,6 +32,7 @@ from olora_viz.studies.contest import (
     scores_of,
 )
 from olora_viz.studies.forgetting import ratio_of
+from olora_viz.studies.rewards import never_taught, stuck_lanes
 from olora_viz.studies.sentences import (
     VERDICT_KINDS,
     Basis,
@@ -252,12 +253,17 @@ def verdict_line(
             line = _of_contest(contests[0], examples, metric, drift if ended else None, sooner)
     if line is None:
         return None
-    line = replace(line, basis=replace(line.basis, dtype=dtype))
-    if metric.unlearned is None:
+    line = replace(
+        line, basis=replace(line.basis, dtype=dtype), sentences=(*line.sentences, *stuck_lanes(lanes, steps))
+    )
+    nothing = never_taught(steps)
+    lack = nothing or metric.unlearned
+    if lack is None:
         return line
-    sentences = (metric.unlearned, *line.sentences)
+    sentences = (lack, *line.sentences)
     # While the race goes on, more steps come by themselves.
-    headline = f"{metric.unlearned.lead.removesuffix(':')}{': train for more steps' * ended}."
+    remedy = ": train for more steps" * (ended and not nothing)
+    headline = f"{lack.lead.removesuffix(':')}{remedy}."
     return replace(
         line, headline=headline, tag="not learned yet", sentences=sentences, certainty=_at_most_open(line.certainty),
         unlearned=True,

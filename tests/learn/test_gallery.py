@@ -18,7 +18,10 @@ from olora_viz.learn.gallery.__main__ import record
 from olora_viz.learn.gallery.chain import CHAIN_FILE
 from olora_viz.learn.gallery.recording import MOST_RECORDED, write
 from olora_viz.learn.gallery.start import START_FILE, recorded_start
+from olora_viz.measures.catalogue import MEASURES
+from olora_viz.measures.training import likely
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.fields import REINFORCE
 from olora_viz.races.race import race
 from olora_viz.studies import story
 from olora_viz.views.race import race_view
@@ -199,7 +202,9 @@ def test_a_recording_is_told_and_shown_like_a_race(name):
 
 
 LARGEST = "fair-rates"
-AGAIN = [name for name, its in RECORDINGS.items() if its.config.model == "glassllm" and name != LARGEST]
+AGAIN = [name for name, its in RECORDINGS.items() if its.config.model.startswith("glassllm") and name != LARGEST]
+FEW_DRAWS = 3 / 64
+"""Three of a step's answers: the base that learns from rewards is made on each machine, with its own roundings."""
 
 
 @pytest.mark.parametrize("name", [*AGAIN, *at_night(LARGEST)])
@@ -211,10 +216,31 @@ def test_the_first_steps_come_out_the_same_when_raced_again(name):
         assert np.allclose(racing.baseline.loss, its.baseline.loss, rtol=1e-3)
         for again, then in zip(islice(racing, 3), its.steps, strict=False):
             # Another processor rounds otherwise, and steep starts make the most of it.
+            if its.config.objective == REINFORCE:  # a draw falls otherwise, and a step later it has moved the lane
+                np.testing.assert_allclose(again.measures["reward"], then.measures["reward"], atol=FEW_DRAWS)
+                break
             np.testing.assert_allclose(again.loss, then.loss, rtol=1e-2)
             np.testing.assert_allclose(again.grad_norm, then.grad_norm, rtol=5e-2)
     finally:
         racing.lanes.detach()
+
+
+def test_what_is_measured_of_rewards_is_recorded_and_agrees_with_itself():
+    its = load_recording("rewards")
+    config, keys = its.config, [key for key, each in MEASURES.items() if each.objective == REINFORCE]
+    assert {"reward", "differing", "entropy", "kl_to_start", "eval_sampled"} <= {*keys}
+    for step in its.steps:
+        assert {key for key in keys if key in step.measures} == {key for key in keys if config.is_due(key, step.step)}
+        reward, differing = step.measures["reward"], step.measures["differing"]
+        assert close(step.loss, 1 - reward, 4)
+        for share, of in ((reward, config.batch_size * config.samples), (differing, config.batch_size)):
+            assert np.allclose(share * of, np.round(share * of), atol=1e-2)
+        assert (differing[(reward == 0) | (reward == 1)] == 0).all()
+        assert (step.grad_norm[differing == 0] == 0).all()
+        assert (step.grad_norm[differing > 0] > 0).all()
+    last = its.steps[-1]
+    sampled = likely(last.eval_examples.loss, its.held_out.deciding).mean(1)
+    assert np.allclose(last.measures["eval_sampled"], sampled, atol=1e-3)
 
 
 def test_a_page_finds_a_recording_by_its_id(tmp_path):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 SMALL = {
     "1-what-olora-is": {"RANK": 4},
-    "2-racing-initializations": {"STEPS": 4, "BATCH": 2, "EVAL_EVERY": 2, "RANK": 2},
+    "2-racing-initializations": {"STEPS": 4, "BATCH": 2, "EVAL_EVERY": 2, "RANK": 2, "REWARD_STEPS": 2},
     "3-spectra": {"LAYERS": "layers.1", "RANKS": (2,), "RANK": 4},
     "4-gradients-and-curvature": {"STEPS": 2, "BATCH": 2, "LOOK_EVERY": 1, "RANK": 2},
     "5-a-fair-comparison": {
@@ -50,6 +50,7 @@ ANSWERS = {
             "both.labels[steps[-1].eval_loss.argmin()]", "both.labels[steps[-1].eval_loss.argmax()]", "'olora'",
         ),
         "controls": ("torch.linalg.pinv(B) @ W", "B.T", "torch.zeros(RANK, W.shape[1])"),
+        "rewards": ("[reward - sum(earned) / len(earned) for reward in earned]", "earned", "[0, 0, 0, 0]"),
         "panel": ("abs(panel.history[-1].eval_loss - at_one_rate.eval_loss).max()", "1.0", "-1.0"),
     },
     "3-spectra": {

@@ -16,6 +16,7 @@ from olora_viz.learn.gallery.recording import RECORDED_ID, Recording, read
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.process import LazyMapping
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.fields import REINFORCE
 from olora_viz.tasks.keep import AUTO, NONE
 
 
@@ -111,6 +112,16 @@ RECORDINGS: dict[str, RecordingSetUp] = {
         config=_on_cpu(
             (Lane(init, lr=lr, seed=s) for init in ("lora", "olora") for lr in (3e-3, 1e-2) for s in range(3)),
             steps=60, keep=AUTO,
+        ),
+    ),
+    "rewards": RecordingSetUp(
+        title="Learning from rewards",
+        sentence="A small model that is right in about half of its tries learns from rewards of its own answers. "
+        "Plain LoRA, OLoRA and PiSSA at three rates, from five seeds each. Which start leads at the lowest rate, and "
+        "is it ahead at the highest as well?",
+        config=_on_cpu(
+            (Lane(init, lr=lr, seed=s) for init in ("lora", "olora", "pissa") for lr in _RATES[:3] for s in range(5)),
+            model="glassllm-sentiment", task="sentiment", objective=REINFORCE, batch_size=8, steps=60, eval_every=20,
         ),
     ),
 }  # fmt: skip

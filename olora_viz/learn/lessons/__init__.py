@@ -15,6 +15,7 @@ from olora_viz.learn.lessons import (
     fair_rates,
     one_rate,
     qr,
+    rewards,
     singular_values,
     slopes,
 )
@@ -30,6 +31,7 @@ WRITERS: dict[str, tuple[Callable[..., Lesson], str]] = {
     "fair-rates": (fair_rates.lesson, "fair-rates"),
     "cost": (cost.lesson, "what-it-cost"),
     "again": (again.lesson, ""),
+    "rewards": (rewards.lesson, "rewards"),
     "curvature": (slopes.lesson, "curvature"),
     "singular-values": (singular_values.lesson, "one-rate"),
     "export": (export.lesson, "one-rate"),

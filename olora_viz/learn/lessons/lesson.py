@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -146,7 +147,7 @@ FIRST_ON_GPU = replace(
 
 
 Page = Literal["race", "spectrum", "conditioning", "learn"]
-Picture = Literal["loss", "rates", "curvature", "forgotten", "spectrum", "qr", "chain"]
+Picture = Literal["loss", "rates", "curvature", "forgotten", "reward", "spectrum", "qr", "chain"]
 
 
 class Choice(NamedTuple):
@@ -319,8 +320,7 @@ class RaceNumbers:
     @property
     def accuracies(self) -> str:
         """The range of the lanes' final held-out accuracies, in words."""
-        values = self._final("eval_accuracy")
-        return f"{percent(float(values.min()))} to {percent(float(values.max()))}"
+        return self.right(range(len(self.recording.config.lanes)))
 
     @property
     def losses(self) -> str:
@@ -354,6 +354,12 @@ class RaceNumbers:
         lanes = race.config.lanes
         metric = metric_of(lanes, examples, plain_text=race.plain_text, ended=True, held_out=race.held_out)
         return contests_of(lanes, examples, by_loss=metric.by_loss, most=1)
+
+    def right(self, lanes: Sequence[int]) -> str:
+        """Return the range of the final held-out accuracies of some lanes, in words."""
+        values = self._final("eval_accuracy")[list(lanes)]
+        ends = [percent(float(end)) for end in (values.min(), values.max())] if lanes else ["–"]
+        return " to ".join(dict.fromkeys(ends))
 
     def best(self, init: str) -> Point:
         """Return the best rate of an initialization; ValueError if a seed diverged at every rate."""
