@@ -32,7 +32,7 @@ from olora_viz.measures.truncation import Weight, intruder_dimensions
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, model_name, task_of
-from olora_viz.races.fields import IMITATION
+from olora_viz.races.fields import BY_NAME, IMITATION
 from olora_viz.races.race import Race
 from olora_viz.races.run import Run
 from olora_viz.races.start import Sizing
@@ -211,8 +211,7 @@ class Chain(Iterator[ChainLink]):
         """Return set-up and results as plain values."""
         return {
             "config": self.config.to_json(), "tasks": list(self.tasks), "objectives": list(self.objectives),
-            "labels": list(self.labels),
-            "base": self.base, "links": self.links,
+            "labels": list(self.labels), "base": self.base, "links": self.links,
         }  # fmt: skip
 
     @classmethod
@@ -249,8 +248,7 @@ class Chain(Iterator[ChainLink]):
             self._past = self._reread(number - 1)
         config = replace(self.config, task=task, objective=self.objectives[number - 1], lanes=self._lanes)
         if folder is None:
-            race = Race(config, progress=self._progress, cache=self._cache, past=self._past)
-            return ChainLink(number, task, race)
+            return ChainLink(number, task, Race(config, progress=self._progress, cache=self._cache, past=self._past))
         if number == 1:
             folder.parent.mkdir(parents=True, exist_ok=True)
             self._save()
@@ -422,21 +420,17 @@ def chain(
     """
     expect(config, RaceConfig, "a RaceConfig, such as RaceConfig(model='glassllm')")
     tasks = list(links_of(tasks) if isinstance(tasks, str) else tasks)
-    check_links(config, tasks)
+    check_links(config, tasks, objectives)
     for task in dict.fromkeys(tasks):
         task_of(config.replace(task=task))
     place = None if folder is None else Path(folder)
     if place is not None and not is_free(place):
         raise ValueError(f"folder {str(place)!r} must be new or empty")
-    if objectives and len(objectives) != len(tasks):
-        raise ValueError(f"a chain of {len(tasks)} tasks has as many objectives or one, not {len(objectives)}")
-    for objective in objectives:
-        config.replace(objective=objective)
     return Chain(config, tasks, place, progress, objectives=objectives, adapters=adapters, cache=cache)
 
 
-def check_links(config: RaceConfig, tasks: Sequence[str]) -> None:
-    """Check that lanes can race on one task after the other.
+def check_links(config: RaceConfig, tasks: Sequence[str], objectives: Sequence[str] = ()) -> None:
+    """Check that lanes can race on one task after the other, and learn from what each link names.
 
     Raises:
         ValueError: see `chain`.
@@ -454,6 +448,10 @@ def check_links(config: RaceConfig, tasks: Sequence[str]) -> None:
             raise ValueError(
                 f"{init} starts from data that each lane's own base would have to read anew: it cannot be in a chain"
             )
+    if objectives and len(objectives) != len(tasks):
+        raise ValueError(f"a chain of {len(tasks)} tasks has as many objectives or one, not {len(objectives)}")
+    for objective in objectives:
+        config.replace(objective=objective)
 
 
 def is_chain(folder: Path) -> bool:
@@ -540,6 +538,12 @@ def kept(chain: Chain) -> list[Kept]:
 def _result(chain: Chain, label: str, name: str, link: int, task: str) -> float:
     """Return the held-out loss or accuracy of a lane on a task after a link, 0 for the first."""
     return number_or_nan(chain.links[link]["lanes"][label]["results"][task][name])
+
+
+def learned_from(chain: Chain) -> str:
+    """Return which links learned from what other than right answers, as the end of a unit: "" if none did."""
+    links, words = enumerate(chain.objectives, 1), BY_NAME["objective"].choices
+    return "".join(f"; link {i} learned from {words[each]}" for i, each in links if each != IMITATION)
 
 
 def since(chain: Chain, label: str, name: str) -> float:

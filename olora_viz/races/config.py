@@ -552,8 +552,7 @@ class Settings:
     def of_race(self, steps: int) -> dict[str, Any]:
         """Return the fields of a race of so many steps."""
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in self.of_lane()}
-        every = self.eval_every or automatic_interval(steps)
-        return values | {"eval_every": every, "patience": self.patience or 0}
+        return values | {"eval_every": self.eval_every or automatic_interval(steps), "patience": self.patience or 0}
 
 
 NAMES_OF_SETTINGS = tuple(field.name for field in fields(Settings))

@@ -160,3 +160,12 @@ OTHER_FIELDS = (
 
 BY_NAME = {field.name: field for field in (*FIELDS, *OTHER_FIELDS)}
 """All of them."""
+
+
+def link_words(link: str, objective: str) -> str:
+    """Return what a link of a chain is called: with what it learns from, unless that is right answers.
+
+    >>> link_words("sentiment", IMITATION), link_words("sentiment", REINFORCE)
+    ('sentiment', 'sentiment, from rewards (REINFORCE)')
+    """
+    return link if objective == IMITATION else f"{link}, from {BY_NAME['objective'].choices[objective]}"

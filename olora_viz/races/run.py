@@ -79,8 +79,7 @@ class RaceTracker:
         shared = {name: value for name, value in asdict(self._config).items() if name != "lanes"}
         for lane, label in zip(self._config.lanes, self._config.labels, strict=True):
             group = f"{lane.init} {compact(lane.lr)}"
-            run = self._tracker.start(label, group, {**shared, **asdict(lane)}, again=self._again)
-            self._runs.append(run)
+            self._runs.append(self._tracker.start(label, group, {**shared, **asdict(lane)}, again=self._again))
 
     def _log(self, step: int, measures: Mapping[str, Any]) -> None:
         per_lane = {name: values for name, values in measures.items() if isinstance(values, np.ndarray)}
