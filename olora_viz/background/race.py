@@ -437,5 +437,5 @@ class BackgroundRace(BackgroundWork):
 
     def _open_run(self, folder: Path) -> runs.Run:
         if runs.has_begun(folder):
-            return runs.resume_run(folder, progress=self.progress, cache=self.host.models)
+            return runs.resume_run(folder, metric=self.raced.metric, progress=self.progress, cache=self.host.models)
         return runs.start(self.raced, folder, progress=self.progress, cache=self.host.models)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from olora_viz.cli.console import (
     INTERRUPTED,
     config_of,
-    given,
+    given_again,
     print_json,
     print_table,
     progress_bar,
@@ -66,10 +66,7 @@ def _begin(options: argparse.Namespace, shown: Shown) -> Chain:
     from olora_viz.tasks.task import links_of
 
     if options.resume is not None:
-        options.chain = None
-        if given(options) or options.file is not None or options.folder is not None:
-            raise ValueError("--resume takes the set-up of a chain from its folder: pass no other options")
-        return resume_chain(options.resume, progress=shown)
+        return resume_chain(options.resume, progress=shown, **given_again(options, "metric"))
     tasks = [link for task in (options.task or "").split(",") for link in links_of(task)]
     options.task = tasks[0] or None
     objectives = (options.objective or "").split(",")

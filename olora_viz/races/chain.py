@@ -39,6 +39,7 @@ from olora_viz.races.start import Sizing
 from olora_viz.races.step import DIVERGED, FINISHED, STOPPED, Step
 from olora_viz.races.trainer import judged
 from olora_viz.tasks.evaluation import Evaluation, Tested
+from olora_viz.tasks.metrics import Metric
 from olora_viz.tasks.task import THEN, links_of
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ class Chain(Iterator[ChainLink]):
         task, folder = self.tasks[number - 1], self.folder and self.folder / f"link-{number}"
         more: Any = {"progress": self._progress, "cache": self._cache, "adapters": self._keeps_adapters}
         if folder is not None and runs.has_begun(folder):
-            run = runs.resume_run(folder, **more)
+            run = runs.resume_run(folder, metric=self.config.metric, **more)
             self._lanes = run.race.config.lanes
             return ChainLink(number, task, run.race, run)
         if number > 1 and self._past is None:
@@ -460,12 +461,16 @@ def is_chain(folder: Path) -> bool:
 
 
 def resume_chain(
-    folder: str | Path, *, progress: Progress | None = None, adapters: bool = True, cache: ModelCache | None = None
-) -> Chain:
+    folder: str | Path, *, metric: Metric | None = None, progress: Progress | None = None, adapters: bool = True,
+    cache: ModelCache | None = None,
+) -> Chain:  # fmt: skip
     """Go on with a chain from its folder, bitwise as if it had not been interrupted; see `chain`.
 
+    Args:
+        metric: the function that the chain's metric is, if it is one: the folder has its name alone.
+
     Raises:
-        ValueError: the folder holds no chain, or a damaged one.
+        ValueError: the folder holds no chain, or a damaged one, or one of another metric.
 
     Examples:
         >>> from tempfile import TemporaryDirectory
@@ -484,9 +489,11 @@ def resume_chain(
     values = read_json_object(folder / CHAIN)
     check_format(values, repr(str(folder / CHAIN)))
     try:
-        return Chain.from_json(values, folder, progress=progress, adapters=adapters, cache=cache)
+        resumed = Chain.from_json(values, folder, progress=progress, adapters=adapters, cache=cache)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{str(folder / CHAIN)!r} is not a chain: {error}") from None
+    resumed.config = resumed.config.with_metric(metric)
+    return resumed
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ FIELDS = (
             "f1": "F1 over entities", "chrf": "chrF", "none": "nothing",
         },
         written="exact, first-word, number, f1, chrf, auto for that of the task, if it has one, or none; number:0.01 "
-        "is a number within a hundredth; default: auto",
+        "is a number within a hundredth; FILE.py:NAME a Python function of answer and right answer; default: auto",
     ),
 )  # fmt: skip
 """The settings of a page's More settings, in the order of their inputs, two in a row."""

@@ -243,7 +243,7 @@ def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:
 
 def _metric(value: Any) -> str:
     """Read the name of a metric, also ``number:0.01``."""
-    check_metric(name := word(value))
+    check_metric(name := word(value), scores=True)
     return name
 
 
