@@ -25,17 +25,20 @@ from olora_viz.figures.layout import (
     points,
 )
 from olora_viz.figures.theme import LaneStyle, lane_styles
+from olora_viz.lanes.lane import Lane
 from olora_viz.machine.tables import plain
 from olora_viz.machine.wording import and_, compact, counted
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.fields import DPO
+from olora_viz.races.step import Step
 from olora_viz.studies.contest import Setting
 from olora_viz.studies.method import lane_of, method_name
 from olora_viz.studies.objectives import SAMPLED, objective_of
+from olora_viz.studies.rewards import LATE, late
 from olora_viz.studies.rows import losses_of, unit_of, values_of
 from olora_viz.studies.search import grid_of, rates_tried, values_at
 from olora_viz.studies.statistics import expected_best
-from olora_viz.studies.story import Point, RateCurve
+from olora_viz.studies.story import Point, RateCurve, curves_of, rate_curves
 from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdicts
 
@@ -273,14 +276,38 @@ def measured_rates_figure(verdicts: Verdicts, cell: Cell, key: str) -> Figure:
     curves, chosen, seeds = _curves_of(verdicts, cell, key)
     of, form = (examples(verdicts, cell, "test"), {"tickformat": ".0%"}) if key in SHARES else ("at the end", {})
     head, unit = f"{title} by learning rate: {cell.words()}", f"{of}, {seeds}"
-    known = [np.array(point.known) for curve in curves for point in curve.points]
-    if not any(values.size for values in known):
+    if not any(point.known for curve in curves for point in curve.points):
         return nothing_yet(head, unit, (AXES[0], title), "No run of this cell has it.", STUDY_HEIGHT)
+    return _linear_figure(curves, head, unit, axis(title, **form), chosen, key)
+
+
+def _linear_figure(
+    curves: Sequence[RateCurve], title: str, unit: str, y: dict[str, Any], chosen: Mapping[str, float], revision: str
+) -> Figure:
+    """Draw a curve for every start, with its seeds as a band, on an axis that is not logarithmic."""
+    known = [np.array(point.known) for curve in curves for point in curve.points]
     data, ends = _traces(curves, math.inf, chosen, float)
-    x = _rates_axis(sorted({point.lr for curve in curves for point in curve.points}))
-    y = axis(title, range=[*linear_range(known)], **form)
-    drawn = layout(head, unit, x=x, y=y, height=STUDY_HEIGHT, revision=key, closest=True, ends=ends)
+    x, y = _rates_axis(sorted({point.lr for curve in curves for point in curve.points})), dict(y)
+    y["range"] = [*linear_range(known)]
+    drawn = layout(title, unit, x=x, y=y, height=STUDY_HEIGHT, revision=revision, closest=True, ends=ends)
     return {"data": data, "layout": drawn}
+
+
+def reward_by_rate_figure(lanes: Sequence[Lane], steps: Sequence[Step], run: str = "") -> Figure:
+    """Draw the reward of a race's last steps against the learning rate.
+
+    Args:
+        lanes: all of the race.
+        steps: those so far, at least one.
+        run: changes with the race, see `measure_figure`.
+    """
+    curves = curves_of(lanes, late(steps, "reward"), steps[-1].out)
+    chosen = {curve.label: curve.optimum.lr for curve in rate_curves(lanes, steps) if curve.optimum}
+    seeds = max(curve.seeds for curve in curves)
+    unit = (
+        f"mean of the last {counted(min(LATE, len(steps)), 'step')}; {_range_of(seeds, seeds)}; ○ best held-out loss"
+    )
+    return _linear_figure(curves, "Reward against learning rate", unit, axis("reward"), chosen, run or "rewards")
 
 
 def reward_figure(verdicts: Verdicts, cell: Cell) -> Figure:

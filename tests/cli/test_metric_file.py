@@ -59,6 +59,7 @@ def test_a_file_s_function_trains_bitwise_as_the_same_one_in_python(rewards, cap
     race = ov.race(small(metric=vowels, **SETTINGS))
     assert [{k: v for k, v in step.to_json(race.lanes.labels).items() if k != "seconds"} for step in race] == steps
     assert summary == {"lanes": race.summary()["lanes"], "base": race.summary()["base"]}
+    assert Path("was-run").exists()
     assert 0 < steps[0]["reward"]["lora"] < 1
     assert summary["base"]["test_score"] is not None
 

@@ -89,13 +89,15 @@ def judge(verdicts: Verdicts) -> Finding:
     parts = [OF_LEVEL[verdict(each, each.p_value, LEVEL_LOG_RATIO, seeds)] for each in intervals.values()]
     ratios, over = {objective: ratio_of(each) for objective, each in intervals.items()}, f"{seeds} seeds"
     low, high = np.exp(span_of(logs))
+    _, of_first, _ = fitted({first: logs[first]})
     said = [f"{objective} {ratio.mean:.3g} times ({ends(ratio, over, '.3g')})" for objective, ratio in ratios.items()]
     return Finding(
         verdict=every_one(parts),
         words=(
             f"From a KL on the task of {low:.2g} to {high:.2g} nats, which all objectives have, one curve explains "
-            f"{explained:.0%} of the variance of the logarithm of the drift on the text to keep. At the same KL on "
-            f"the task, beside {first}, the drift of {and_(said)}. A function means that each is {WITHIN}."
+            f"{explained:.0%} of the variance of the logarithm of the drift on the text to keep, and a curve for "
+            f"{first} alone {of_first:.0%} of its. At the same KL on the task, beside {first}, the drift of "
+            f"{and_(said)}. A function means that each is {WITHIN}."
         ),
         numbers={"explained": explained, **{f"times_{objective}": ratio for objective, ratio in ratios.items()}},
         seeds=seeds,
