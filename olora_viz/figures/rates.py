@@ -30,7 +30,7 @@ from olora_viz.machine.tables import plain
 from olora_viz.machine.wording import and_, compact, counted
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.fields import DPO
-from olora_viz.races.step import Step
+from olora_viz.races.step import Step, held_out_count
 from olora_viz.studies.contest import Setting
 from olora_viz.studies.method import lane_of, method_name
 from olora_viz.studies.objectives import SAMPLED, objective_of
@@ -303,10 +303,9 @@ def reward_by_rate_figure(lanes: Sequence[Lane], steps: Sequence[Step], run: str
     """
     curves = curves_of(lanes, late(steps, "reward"), steps[-1].out)
     chosen = {curve.label: curve.optimum.lr for curve in rate_curves(lanes, steps) if curve.optimum}
-    seeds = max(curve.seeds for curve in curves)
-    unit = (
-        f"mean of the last {counted(min(LATE, len(steps)), 'step')}; {_range_of(seeds, seeds)}; ○ best held-out loss"
-    )
+    seeds, last = max(curve.seeds for curve in curves), counted(min(LATE, len(steps)), "step")
+    examples = counted(held_out_count(steps), "held-out example")
+    unit = f"mean of the last {last}; {_range_of(seeds, seeds)}; ○ lowest loss, {examples}"
     return _linear_figure(curves, "Reward against learning rate", unit, axis("reward"), chosen, run or "rewards")
 
 
