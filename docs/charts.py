@@ -3,9 +3,10 @@
 On a line of a page stands ``<!-- race("one-rate", "loss") -->``, a call of one of `CHARTS` with literals, whose chart
 takes its place; the browser draws it from numbers that are in the page.
 
-    python docs/charts.py STUDY …
+    python docs/charts.py [--means] STUDY …
 
-keeps what the charts of studies need that have just finished here, in ``docs/studies``.
+keeps what the charts of studies need that have just finished here, in ``docs/studies``; with ``--means`` without the
+results by example, a tenth of the size, for studies of which no chart draws an interval over examples.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ from olora_viz.learn.gallery import load_recording
 from olora_viz.learn.gallery.__main__ import origin_of
 from olora_viz.learn.gallery.recording import Origin
 from olora_viz.machine.checks import unknown
+from olora_viz.machine.devices import resolve_device
 from olora_viz.machine.files import read_json_object, write_json, write_text
 from olora_viz.machine.wording import listed
-from olora_viz.studies.folder import Ledger
+from olora_viz.studies.folder import BY_EXAMPLE, Ledger
 from olora_viz.studies.preregistration import SETUP
 from olora_viz.views.race import race_view
 from olora_viz.views.reports import all_figures
@@ -277,18 +279,21 @@ def style_sheet() -> str:
     return f'{place}{{{light}}}\n[data-md-color-scheme="slate"] {place}{{{dark}}}\n{place}{{\n{rules}}}\n'
 
 
-def record(folder: Path) -> None:
+def record(folder: Path, *, by_example: bool = True) -> None:
     """Keep what the charts of a finished study need: its set-up, the rows of its races, and where they ran."""
     ledger, place = Ledger(folder), STUDIES / folder.name
     (place / "runs").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / SETUP, place / SETUP)
     packed = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
-    ledger.rows().to_parquet(place / "runs" / "0001.parquet", index=False, **packed)
-    write_json(place / "origin.json", asdict(origin_of(torch.device(ledger.study.race.device))))
+    rows = ledger.rows().drop(columns=[] if by_example else [*BY_EXAMPLE])
+    rows.to_parquet(place / "runs" / "0001.parquet", index=False, **packed)
+    write_json(place / "origin.json", asdict(origin_of(resolve_device(ledger.study.race.device))))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY", help="the folder of a finished study")
-    for study_folder in parser.parse_args().studies:
-        record(study_folder)
+    parser.add_argument("--means", action="store_true", help="leave out the results by example")
+    options = parser.parse_args()
+    for study_folder in options.studies:
+        record(study_folder, by_example=not options.means)

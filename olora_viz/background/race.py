@@ -381,8 +381,7 @@ class BackgroundRace(BackgroundWork):
         if self.state == LOADING:
             super().progress(part, words)
         elif self.state != PAUSED and not self.complete:
-            stopped = self.racing is not None and self.racing.status == STOPPED
-            self.become(STOPPED if stopped else self.state, words)
+            self.become(STOPPED if self.racing and self.racing.status == STOPPED else self.state, words)
             over = self.is_over()  # then the race is closed, and stops by itself
             if self._may_pause and self.wants_pause() and not over:
                 raise StoppedEarlyError
@@ -438,5 +437,5 @@ class BackgroundRace(BackgroundWork):
 
     def _open_run(self, folder: Path) -> runs.Run:
         if runs.has_begun(folder):
-            return runs.resume_run(folder, progress=self.progress, cache=self.host.models)
+            return runs.resume_run(folder, metric=self.raced.metric, progress=self.progress, cache=self.host.models)
         return runs.start(self.raced, folder, progress=self.progress, cache=self.host.models)

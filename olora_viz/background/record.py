@@ -251,8 +251,7 @@ def device_words(racing: Race) -> str:
 
 def ready_race(config: RaceConfig) -> RaceRecord:
     """Return a race that is set up but has not started."""
-    styles = lane_styles(config.lanes)
-    return RaceRecord(config, styles)
+    return RaceRecord(config, lane_styles(config.lanes))
 
 
 def status_of_lanes(record: RaceRecord) -> str:

@@ -68,8 +68,7 @@ class BackgroundStudy(BackgroundWork):
     @property
     def minutes_left(self) -> float:
         """The minutes that earlier turns have left of the limit, a few seconds at least."""
-        spent = self.known.seconds / 60 if self.known else 0.0
-        return max(min(0.1, self.minutes), self.minutes - spent)
+        return max(min(0.1, self.minutes), self.minutes - (self.known.seconds / 60 if self.known else 0.0))
 
     def remaining(self, whole: float | None) -> float | None:
         """Return the seconds after which others may take their turn."""

@@ -123,8 +123,8 @@ class BackgroundWork:
         return self.folder
 
     @property
-    def races(self) -> int:
-        """How many races of its set-up it is, one after the other."""
+    def races(self) -> float:
+        """How many races of its set-up take as long, one after the other."""
         return 1
 
     @property

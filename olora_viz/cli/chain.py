@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from olora_viz.cli.console import (
     INTERRUPTED,
     config_of,
-    given,
+    given_again,
     print_json,
     print_table,
     progress_bar,
@@ -32,6 +32,7 @@ def run_chain(options: argparse.Namespace, shown: Shown, follow: Callable[..., N
     Args:
         follow: reports the steps of a race, see `cli.race`.
     """
+    from olora_viz.races.fields import link_words
     from olora_viz.races.step import STOPPED
 
     if options.track is not None:
@@ -41,7 +42,7 @@ def run_chain(options: argparse.Namespace, shown: Shown, follow: Callable[..., N
     with on_interruption(chain.close, f", then saving it in {str(folder)!r}" if folder else ""):
         try:
             for link in iter(lambda: _next(chain, shown), None):
-                say(f"link {link.number} of {len(chain.tasks)}: {link.task}")
+                say(f"link {link.number} of {len(chain.tasks)}: {link_words(link.task, link.race.config.objective)}")
                 with closing(iter(link.run or link.race)) as steps:
                     follow(steps, link.race, shown, options.json, beside={"link": link.number})
                 if stopped := link.race.status == STOPPED:
@@ -65,10 +66,7 @@ def _begin(options: argparse.Namespace, shown: Shown) -> Chain:
     from olora_viz.tasks.task import links_of
 
     if options.resume is not None:
-        options.chain = None
-        if given(options) or options.file is not None or options.folder is not None:
-            raise ValueError("--resume takes the set-up of a chain from its folder: pass no other options")
-        return resume_chain(options.resume, progress=shown)
+        return resume_chain(options.resume, progress=shown, **given_again(options, "metric"))
     tasks = [link for task in (options.task or "").split(",") for link in links_of(task)]
     options.task = tasks[0] or None
     objectives = (options.objective or "").split(",")
@@ -101,6 +99,7 @@ _SHOWN: dict[str, tuple[str, Callable[[float | None], str]]] = {
 def print_chain(chain: Chain) -> None:
     """Print what every lane knows of every task after every link, held-out, how far it moved and what it forgot."""
     from olora_viz.races.chain import kept, sentences
+    from olora_viz.races.fields import link_words
 
     tasks = list(dict.fromkeys(chain.tasks))
     ended = [lane["moved"] | lane for link in chain.links for lane in link["lanes"].values()]
@@ -119,11 +118,10 @@ def print_chain(chain: Chain) -> None:
     rows.append(["(base model)", "", *cells(chain.base), *measured(base)])
     for label in chain.labels:
         for at, link in enumerate(chain.links, 1):
-            if lane := link["lanes"].get(label):
-                of_lane = measured(lane["moved"] | lane)
-                rows.append([label, f"{at} {link['task']}", *cells(lane["results"]), *of_lane])
-            else:
-                rows.append([label, f"{at} {link['task']}", "diverged", *[""] * (2 * len(tasks) + len(shown) - 1)])
+            lane, out = link["lanes"].get(label), ["diverged", *[""] * (2 * len(tasks) + len(shown) - 1)]
+            known = [*cells(lane["results"]), *measured(lane["moved"] | lane)] if lane else out
+            rows.append([label, link_words(f"{at} {link['task']}", chain.objectives[at - 1]), *known])
+            if not lane:
                 break
     print_table(rows)
     print(f"{counted(len(chain.links), 'link')} of {len(chain.tasks)}; results are on held-out examples")

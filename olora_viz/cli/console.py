@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import platform
+import runpy
 import shlex
 import sys
 import tempfile
@@ -21,12 +22,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from olora_viz.machine.checks import unknown
 from olora_viz.machine.trackers import TRACKERS, Tracker
 from olora_viz.races.fields import AUTOMATIC, BY_NAME, RaceField
 
 if TYPE_CHECKING:
     from olora_viz.machine.process import Progress
     from olora_viz.races.config import RaceConfig
+    from olora_viz.tasks.metrics import Metric
 
 EXIT_FAILED = 1
 BAD_INPUT = 2
@@ -207,6 +210,25 @@ def filled(text: str) -> str:
     return text
 
 
+def metric(text: str) -> Metric:
+    """Return an option's value as a metric: a name, or of FILE.py:NAME the function NAME of that file, which is run.
+
+    Only what was typed is: a set-up in TOML, a link or a run folder may be a stranger's.
+    """
+    from olora_viz.machine.files import reason
+
+    file, _, name = (text if ":" in text else f"{text}:").rpartition(":")
+    if not file.endswith(".py"):
+        return filled(text)
+    try:
+        functions = {key: value for key, value in runpy.run_path(file).items() if callable(value)}
+    except (Exception, SystemExit) as error:  # of the user's own code
+        raise argparse.ArgumentTypeError(f"{file!r} does not load: {type(error).__name__}: {reason(error)}") from error
+    if name not in functions:
+        raise argparse.ArgumentTypeError(f"in {file!r}: {unknown('function', name, functions)}")
+    return functions[name]
+
+
 _SHARED: dict[str, dict[str, Any]] = {
     "--model": {"type": filled, "help": "a model's name, or a local Hugging Face folder"},
     "--task": {"type": filled, "help": "a task's name, a file of examples, or hf:OWNER/NAME, a data set of the hub"},
@@ -235,6 +257,7 @@ def _of_field(field: RaceField) -> dict[str, Any]:
     default = f"; default: {field.empty}" if field.empty not in ("", AUTOMATIC) else ""
     name = "FILE" if "file" in meaning + values else "NAME" if field.written or not field.choices else None
     kind, metavar = {int: (int, "N"), float: (float, "X")}.get(field.kind, (filled, name))
+    kind = metric if field.name == "metric" else kind
     return {"type": kind, "metavar": metavar, "help": f"{meaning}{values}{default}"}
 
 
@@ -286,9 +309,8 @@ def given(options: argparse.Namespace, of_file: Mapping[str, Any] = MappingProxy
     from olora_viz.lanes.lane_spec import parse_lanes, read_lanes
     from olora_viz.races.config import ONE_LENGTH, RaceConfig
 
-    names = [field.name for field in fields(RaceConfig)]
-    values = {name: getattr(options, name, None) for name in (*names, *KEYS_OF_LANES)}
-    by_options = {name: value for name, value in values.items() if value is not None}
+    names = (*(field.name for field in fields(RaceConfig)), *KEYS_OF_LANES)
+    by_options = {name: value for name in names if (value := getattr(options, name, None)) is not None}
     if by_options.keys() >= {"steps", "epochs"}:
         raise ValueError(ONE_LENGTH.format(**by_options))
     instead = {"steps": "epochs", "epochs": "steps"}
@@ -309,6 +331,19 @@ def add_file(parser: argparse.ArgumentParser, keys: str) -> None:
     """Add the file of a set-up, whose help says which keys it may set."""
     what = f"a set-up as TOML: {keys}; an option takes the place of the file's value"
     parser.add_argument("file", nargs="?", type=path, metavar="FILE", help=what)
+
+
+def given_again(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the fields that may be set again where a set-up is that of a folder, None for those that are not set.
+
+    Raises:
+        ValueError: another one is set.
+    """
+    values = given(options)
+    if {*values} - {*names} or options.file is not None or options.folder is not None:
+        others = " or ".join(f"--{name}" for name in names)
+        raise ValueError(f"--resume takes the set-up from the folder: pass no other options than {others}")
+    return {name: values.get(name) for name in names}
 
 
 def config_of(options: argparse.Namespace) -> RaceConfig:

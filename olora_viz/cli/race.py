@@ -20,7 +20,7 @@ from olora_viz.cli.console import (
     add_intervals,
     add_shared,
     config_of,
-    given,
+    given_again,
     new_path,
     path,
     print_json,
@@ -153,12 +153,8 @@ def _begin(options: argparse.Namespace, shown: Shown) -> tuple[Race, Race | Gene
     from olora_viz.races.race import race
 
     if options.resume is not None:
-        values = given(options)
-        steps = values.pop("steps", None)
-        if values or options.file is not None or options.folder is not None:
-            raise ValueError("--resume takes the set-up from the run folder: pass no other options than --steps")
         with progress_bar() as shown.by:
-            run = runs.resume_run(options.resume, steps=steps, progress=shown)
+            run = runs.resume_run(options.resume, progress=shown, **given_again(options, "steps", "metric"))
         return run.race, iter(run)
     config = config_of(options)
     with progress_bar() as shown.by:

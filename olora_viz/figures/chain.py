@@ -13,6 +13,7 @@ from olora_viz.figures.studies import note, room_for
 from olora_viz.figures.theme import lane_styles
 from olora_viz.machine.tables import finite_or_none, number_or_nan
 from olora_viz.machine.wording import counted, nats
+from olora_viz.races.chain import learned_from
 
 if TYPE_CHECKING:
     from olora_viz.lanes.lane import Lane
@@ -61,11 +62,11 @@ def chain_figures(chain: Chain) -> list[Figure]:
         own = ", ".join(str(i) for i, each in enumerate(chain.tasks, 1) if each == task)
         drawn = layout(
             f"Held-out loss on {task}",
-            f"nats per token after each link; the task's own link: {own}",
+            f"nats per token of right answers after each link; the task's own link: {own}{learned_from(chain)}",
             x=axis("after link", tickvals=at, ticktext=["base", *map(str, at[1:])], range=[-0.1, T + 0.1]),
             y=log_axis("loss", *bounds),
             height=HEIGHT,
-            how="A line falls where the task is trained on. Where it rises afterwards, that much was forgotten.",
+            how="A line falls where right answers are learned. Where it rises on other tasks, so much was forgotten.",
             labels=labels,
         )
         figures.append({"data": data + crosses, "layout": drawn})
@@ -105,11 +106,12 @@ def matrix_figure(chain: Chain) -> Figure:
     numbered = ", ".join(f"{n} {task}" for n, task in enumerate(tasks, 1))
     drawn = layout(
         "What each method knows of each task, after each link",
-        f"held-out loss, nats per token, mean of {counted(seeds, 'seed')}; tasks: {numbered}",
+        f"held-out loss, nats per token, mean of {counted(seeds, 'seed')}; tasks: {numbered}{learned_from(chain)}",
         x=axis("", range=[-0.6, columns - 0.4], tickvals=[], showgrid=False),
         y=axis("", range=[rows - 0.4, -2.1], tickvals=list(named), ticktext=list(named.values()), showgrid=False),
         height=round(ROW * (rows + 1.7)),
-        how="Read a column from top to bottom: its loss falls in its own link, and rises again where it is forgotten.",
+        how="Read a column from top to bottom: its loss falls where its right answers are learned, and rises again "
+        "after links on other tasks where they are forgotten.",
         revision="chain",
         closest=True,
         labels=notes,

@@ -16,6 +16,7 @@ from olora_viz.figures.layout import (
     crosses,
     layout,
     line,
+    linear_range,
     log_axis,
     log_range,
     nothing_yet,
@@ -26,10 +27,13 @@ from olora_viz.figures.race import RaceCurves, column
 from olora_viz.figures.rates import examples, method_styles
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.tables import number_or_nan, plain
-from olora_viz.machine.wording import compact, counted
+from olora_viz.machine.wording import and_, compact, counted
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.training import loss_unit
+from olora_viz.races.fields import DPO, IMITATION, REINFORCE
+from olora_viz.studies.claims.forgetting_by_kl import fitted, in_common, judge, logs_of, span_of
 from olora_viz.studies.method import method_name
+from olora_viz.studies.objectives import TASK_DRIFT, objective_of
 from olora_viz.studies.rows import FORGOTTEN, column_of_link, losses_of, unit_of, values_of
 from olora_viz.studies.search import rates_tried, seeds_of, values_at
 from olora_viz.studies.study import Cell, Trial
@@ -44,6 +48,13 @@ LOSS_AXIS = 1.5
 FORGOTTEN_TITLE = "Learned and forgotten"
 
 AXIS = "drift, nats per token"
+
+HOVER = "%{text}<extra></extra>"
+
+NOTHING_YET = "No run of this study has ended yet."
+
+ROOM = {"l": 74}
+"""The margin beside numbers as long as those of a drift."""
 
 
 def forgotten_figure(
@@ -95,23 +106,17 @@ def forgotten_figure(
         "grey: the best trade-offs" if front else "",
         f"without losses above {ceiling:.3g}" if off_scale.any() else "",
     )
-    drawn = layout(
-        FORGOTTEN_TITLE,
-        "; ".join(filter(None, unit)),
-        x=x | {"range": x["range"][::-1]},
-        y=axis(names[1], range=[-0.03 * top, 1.08 * top]),
-        height=PLOT_HEIGHT,
-        badge="log x",
-        how=(
-            "A lane starts at the left, below, with the base model's loss and its predictions, and moves to the right "
-            "as it learns and up as it forgets: its drift is KL(base‖lane) on the text to keep. Compare lanes at "
-            "equal learning, one above the other: the lower one forgot less for it. No lane learned more and forgot "
-            "less than one on the grey line."
-        ),
-        revision=curves.run or "forgotten",
-        closest=True,
-        ends=ends,
+    how = (
+        "A lane starts at the left, below, with the base model's loss and its predictions, and moves to the right "
+        "as it learns and up as it forgets: its drift is KL(base‖lane) on the text to keep. Compare lanes at "
+        "equal learning, one above the other: the lower one forgot less for it. No lane learned more and forgot "
+        "less than one on the grey line."
     )
+    drawn = layout(
+        FORGOTTEN_TITLE, "; ".join(filter(None, unit)), x=x | {"range": x["range"][::-1]},
+        y=axis(names[1], range=[-0.03 * top, 1.08 * top]), height=PLOT_HEIGHT, badge="log x", how=how,
+        revision=curves.run or "forgotten", closest=True, ends=ends,
+    )  # fmt: skip
     return {"data": front + data, "layout": drawn}
 
 
@@ -123,7 +128,7 @@ def _every(at: Sequence[int]) -> str:
 
 def _hover(name: str, at: Sequence[int], loss: np.ndarray, drift: np.ndarray) -> dict[str, Any]:
     words = [f"{name} at step {n}: loss {x:.3g}, drift {y:.3g}" for n, x, y in zip(at, loss, drift, strict=True)]
-    return {"text": words, "hovertemplate": "%{text}<extra></extra>"}
+    return {"text": words, "hovertemplate": HOVER}
 
 
 def _end(style: LaneStyle, loss: np.ndarray, drift: np.ndarray, words: str, is_out: bool) -> list[dict[str, Any]]:
@@ -136,7 +141,7 @@ def _end(style: LaneStyle, loss: np.ndarray, drift: np.ndarray, words: str, is_o
         cross = line(style, np.array(ends[1]), 1.4, x=plain(np.array(ends[0])), hoverinfo="skip")
         traces.append(cross | {"hovertemplate": None, "line": {"color": style.color, "width": 1.4}})
     place = plain(np.array([x])), plain(np.array([y]))
-    hover = {"text": [words], "hovertemplate": "%{text}<extra></extra>"}
+    hover = {"text": [words], "hovertemplate": HOVER}
     if is_out:
         return [*traces, crosses(style, *place, name=f"{style.label}, out", **hover)]
     edge = {"width": 2, "color": style.color}
@@ -167,13 +172,24 @@ def trade_offs(places: Sequence[tuple[float, float]]) -> list[tuple[float, float
 
 
 class Traded(NamedTuple):
-    """What each trial of a study has learned, and what it has lost for it."""
+    """What each trial of a study has learned, what it has lost for it, and the words for both."""
 
+    title: str
+    names: tuple[str, str]
+    """Of the axes."""
     learned: Mapping[Trial, float]
     """A loss, nats: low where it has learned much."""
     lost: Mapping[Trial, float]
     learned_words: str
     lost_words: str
+    of: str
+    """The examples."""
+    lower: str
+    """What it means that a method's line lies below another's."""
+    nothing: str
+    """Why there is nothing to draw."""
+    is_log: bool
+    """Of the axis of what is lost."""
     most: float = math.inf
     """The highest loss that is drawn."""
 
@@ -183,81 +199,66 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
 
     The axes are those of `forgotten_figure`, both logarithmic, so that equal ratios of drifts are equally far apart.
     """
-    title = f"{FORGOTTEN_TITLE}, by rate: {cell.words()}"
+    keeps = verdicts.study.keeps_text
     names = f"test loss, {unit_of(verdicts.study)} (learned: to the right)", AXIS
     base = next((float(row["base_test_loss"]) for row in verdicts.rows_of(cell)), math.inf)
     test, drift = (values_of(verdicts.rows, name) for name in ("test_loss", "drift"))
-    traded = Traded(test, drift, "loss", "drift", LOSS_AXIS * base)
-    data, ends, every = _by_rate(verdicts, cell, traded, is_log=True)
-    if not data:
-        keeps = verdicts.study.keeps_text
-        message = "No run of this study has ended yet." if keeps else "This study has no text to keep."
-        return nothing_yet(title, "test loss and drift", names, message, PLOT_HEIGHT)
-    low, high = log_range([every[:, 0]])
-    x = log_axis(names[0], low, high)
+    traded = Traded(
+        f"{FORGOTTEN_TITLE}, by rate", names, test, drift, "loss", "drift", examples(verdicts, cell, "test"),
+        "it forgets less for the same loss; on the dotted line methods are compared at equal learning",
+        NOTHING_YET if keeps else "This study has no text to keep.", True, LOSS_AXIS * base,
+    )  # fmt: skip
+    figure = _traded_figure(verdicts, cell, traded)
     equal = next((each.forgotten.at_equal.target for each in verdicts.of(cell) if each.forgotten), math.nan)
-    shapes = [upright(equal, dash="dot")] if low <= math.log10(equal or math.nan) <= high else []
-    reference = method_name(verdicts.study.reference)
-    where = f"dotted: {reference}'s lowest loss, within the margin of level" if shapes else ""
-    drawn_as = layout(
-        title,
-        "; ".join(filter(None, (_unit_by_rate(verdicts, examples(verdicts, cell, "test")), where))),
-        x=x | {"range": x["range"][::-1]},
-        y=log_axis(names[1], *log_range([every[:, 1]])),
-        height=PLOT_HEIGHT,
-        how=(
-            "Higher rates learn more, to the right, and forget more, up. Where a method's line lies below another's, "
-            "it forgets less for the same loss; on the dotted line methods are compared at equal learning."
-        ),
-        revision="front",
-        closest=True,
-        ends=ends,
-        shapes=shapes,
-    )
-    return {"data": data, "layout": drawn_as}
+    high, low = figure["layout"]["xaxis"]["range"]
+    if low <= math.log10(equal or math.nan) <= high:
+        reference = method_name(verdicts.study.reference)
+        figure["layout"]["shapes"] = [upright(equal, dash="dot")]
+        figure["layout"]["meta"]["unit"] += f"; dotted: {reference}'s lowest loss, within the margin of level"
+    return figure
 
 
 def kept_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     """Draw target against retention of a chain, by rate: what was learned, and the rise of the loss since then."""
-    title = f"Learned and kept, by rate: {cell.words()}"
     names = "mean loss right after each link, nats (learned: to the right)", "rise on the earlier tasks, nats"
     columns = [column_of_link(number) for number in range(1, len(cell.links) + 1)]
     measures = {trial: row.get("measures", {}) for trial, row in verdicts.rows.items() if trial.cell == cell}
     learned = {t: float(np.mean([number_or_nan(of.get(name)) for name in columns])) for t, of in measures.items()}
     lost = {trial: number_or_nan(of.get(FORGOTTEN)) for trial, of in measures.items()}
-    data, ends, every = _by_rate(verdicts, cell, Traded(learned, lost, "learned to", "risen by"), is_log=False)
-    if not data:
-        message = "No run of this study has ended yet." if len(columns) > 1 else "This task is not a chain."
-        return nothing_yet(title, "loss right after each link, and its rise", names, message, PLOT_HEIGHT)
-    x = log_axis(names[0], *log_range([every[:, 0]]))
-    low, high = every[:, 1].min(), every[:, 1].max()
-    air = 0.06 * (high - low) or 0.1
-    drawn = layout(
-        title,
-        _unit_by_rate(verdicts, f"held-out examples of {len(set(cell.links))} tasks"),
-        x=x | {"range": x["range"][::-1]},
-        y=axis(names[1], range=[low - air, high + air], zeroline=True),
-        height=PLOT_HEIGHT,
-        how=(
-            "Higher rates learn more, to the right, and forget more, up. Where a method's line lies below another's, "
-            "the chain keeps more of the earlier tasks for as much learned."
-        ),
-        revision="kept",
-        closest=True,
-        ends=ends,
+    traded = Traded(
+        "Learned and kept, by rate", names, learned, lost, "learned to", "risen by",
+        f"held-out examples of {len(set(cell.links))} tasks",
+        "the chain keeps more of the earlier tasks for as much learned",
+        NOTHING_YET if len(columns) > 1 else "This task is not a chain.", False,
+    )  # fmt: skip
+    return _traded_figure(verdicts, cell, traded)
+
+
+def _traded_figure(verdicts: Verdicts, cell: Cell, traded: Traded) -> Figure:
+    """Draw a line and points for each method, with the rates that learn more to the right."""
+    title, names = f"{traded.title}: {cell.words()}", traded.names
+    data, ends, every = _by_rate(verdicts, cell, traded)
+    unit = (
+        f"means of {counted(verdicts.study.seeds, 'seed')}, {traded.of}; each point is a rate, the large open one "
+        "chosen by validation; lines: each method's best trade-offs"
     )
+    if not data:
+        return nothing_yet(title, unit, names, traded.nothing, PLOT_HEIGHT)
+    x, lost = log_axis(names[0], *log_range([every[:, 0]])), [every[:, 1]]
+    level = axis(names[1], range=[*linear_range(lost)], zeroline=True)
+    how = (
+        f"Higher rates learn more, to the right, and forget more, up. Where a method's line is lower, {traded.lower}."
+    )
+    drawn = layout(
+        title, unit, x=x | {"range": x["range"][::-1]},
+        y=log_axis(names[1], *log_range(lost)) if traded.is_log else level, height=PLOT_HEIGHT, how=how,
+        revision=traded.title, closest=True, ends=ends, margin=ROOM,
+    )  # fmt: skip
     return {"data": data, "layout": drawn}
 
 
-def _unit_by_rate(verdicts: Verdicts, of: str) -> str:
-    return (
-        f"means of {counted(verdicts.study.seeds, 'seed')}, {of}; each point is a rate, the large open one chosen by "
-        "validation; lines: each method's best trade-offs"
-    )
-
-
 def _by_rate(
-    verdicts: Verdicts, cell: Cell, traded: Traded, *, is_log: bool
+    verdicts: Verdicts, cell: Cell, traded: Traded
 ) -> tuple[list[dict[str, Any]], list[CurveEnd], np.ndarray]:
     """Return a line and points for each method, the ends of the lines, and all places (n, 2)."""
     study, valid = verdicts.study, losses_of(verdicts.study, verdicts.rows)
@@ -271,7 +272,7 @@ def _by_rate(
                     float(values_at(study, cell, verdict.method, [lr], values, seeds).mean())
                     for values in (traded.learned, traded.lost)
                 )
-                has_place = math.isfinite(lost) and (lost > 0 or not is_log)
+                has_place = math.isfinite(lost) and (lost > 0 or not traded.is_log)
                 means |= {lr: (at, lost)} if has_place and at <= traded.most else {}
         if not means:
             continue
@@ -281,7 +282,7 @@ def _by_rate(
             lr: f"{style.label} at {compact(lr)}: {traded.learned_words} {x:.3g}, {traded.lost_words} {y:.3g}"
             for lr, (x, y) in means.items()
         }
-        hover = {"hovertemplate": "%{text}<extra></extra>", "name": style.label, "legendgroup": style.label}
+        hover = {"hovertemplate": HOVER, "name": style.label, "legendgroup": style.label}
         x, y = (plain(np.array(values)) for values in zip(*best, strict=True))
         data.append(line(style, np.array(y), 2.2, x=x, hoverinfo="skip") | {"hovertemplate": None})
         for lr, (at, lost) in means.items():
@@ -293,5 +294,59 @@ def _by_rate(
                 symbol=symbol, edge=edge, text=[words[lr]],
             )  # fmt: skip
             data.append(mark | hover)
-        ends.append(CurveEnd.of(style, math.log10(best[0][0]), math.log10(best[0][1]) if is_log else best[0][1]))
+        end = math.log10(best[0][1]) if traded.is_log else best[0][1]
+        ends.append(CurveEnd.of(style, math.log10(best[0][0]), end))
     return data, ends, np.array(every).reshape(-1, 2)
+
+
+LOOKS = {IMITATION: ("@ink", "circle"), DPO: ("@mute", "square-open"), REINFORCE: ("@accent", "diamond")}
+"""The colour and the mark of each objective; no initialization has these colours."""
+
+
+def kl_figure(verdicts: Verdicts) -> Figure:
+    """Draw every lane's drift on the text to keep against its KL on the task, and the curve of `forgetting_by_kl`.
+
+    That is one parabola, moved up or down for each objective by as much as the claim is judged by.
+    """
+    study, finding, curves = verdicts.study, judge(verdicts), {}
+    names, title = ("KL(base‖lane) on the task, nats per token", AXIS), "Forgotten by the KL to the base on the task"
+    unit = f"a point is a lane; {examples(verdicts, None, 'valid')}, {counted(study.seeds, 'seed')}"
+    columns = [values_of(verdicts.rows, name) for name in (TASK_DRIFT, "drift")]
+    places = {trial: [of[trial] for of in columns] for trial in verdicts.rows if all(of[trial] > 0 for of in columns)}
+    if not places:
+        return nothing_yet(title, unit, names, finding.words, PLOT_HEIGHT)
+    if finding.bars:
+        logs = in_common(logs_of(verdicts))
+        (moved, explained, parabola), at = fitted(logs), np.linspace(*span_of(logs), 40)
+        heights = np.polyval(parabola.mean(0), at) + np.array([0.0, *moved.mean(0)])[:, None]
+        curves = {objective: np.exp([at, height]) for objective, height in zip(logs, heights, strict=True)}
+        factors = and_([f"{bar.value:.2g} times for {bar.label}" for bar in finding.bars])
+        unit += f"; lines: one curve, at {factors}; alone it explains {explained:.0%} of the variance"
+    both = zip(names, np.array([*places.values()]).T, strict=True)
+    axes = [log_axis(name, *log_range([values])) for name, values in both]
+    data, drawn, ends = [], [], []
+    for objective in study.values("objective"):
+        color, symbol = LOOKS[objective]
+        style = LaneStyle(objective, objective, color, color, "solid", symbol)
+        of = {trial: place for trial, place in places.items() if objective_of(study, trial.cell) == objective}
+        text = [
+            f"{objective}, {method_name(t.method)} at {compact(t.lr)}, seed {t.seed}: KL {kl:.3g}, drift {drift:.3g}"
+            for t, (kl, drift) in of.items()
+        ]
+        kl, drift = np.array([*of.values()]).reshape(-1, 2).T
+        look = {"symbol": symbol, "opacity": 0.5, "name": objective, "legendgroup": objective}
+        data.append(points(plain(kl), plain(drift), color, 6, text=text, hovertemplate=HOVER, **look))
+        if objective in curves:
+            kl, drift = curves[objective]
+            drawn.append(line(style, drift, 2.2, x=plain(kl), hoverinfo="skip"))
+        if of:
+            ends.append(CurveEnd.of(style, axes[0]["range"][1], math.log10(drift.max())))
+    how = (
+        "Further right a lane answers the task less as the base does; further up it has changed more on the text to "
+        "keep. If what is forgotten were a function of the KL on the task, all objectives would lie on one curve."
+    )
+    laid = layout(
+        title, unit, x=axes[0], y=axes[1], height=PLOT_HEIGHT, how=how, revision="kl", closest=True, ends=ends,
+        margin=ROOM,
+    )  # fmt: skip
+    return {"data": data + drawn, "layout": laid}

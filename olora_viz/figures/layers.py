@@ -177,13 +177,7 @@ def _grid(
         title,
         unit,
         x=axis("block", range=[-0.5, len(blocks) - 0.5], tickvals=ticks, ticktext=[blocks[i] for i in ticks]),
-        y={
-            "tickvals": rows,
-            "ticktext": modules,
-            "range": [len(rows) - 0.5, -0.5],
-            "ticks": "",
-            "title": {"text": ""},
-        },
+        y=rows_axis([len(rows) - 0.5, -0.5], rows, modules),
         height=max(96, 24 * len(rows)),
         how=(
             "A column is a block, in the model's order; a row is a kind of layer. The stronger the colour of a cell, "
@@ -260,15 +254,9 @@ def layer_figure(
     labels, crosses = curve_ends(
         styles, numbers, curves, bounds=bounds, height=PLOT_HEIGHT, total=total, left=[(step,) for step in left]
     )
-    drawn = _curves_layout(
-        f"{part.title}{' of' if measure == 'input' else ' in'} {layer_words(layer)}",
-        "",
-        steps_axis(total, **({"dtick": 1} if max(total or 0, *numbers) <= 12 else {})),
-        part,
-        curves,
-        run,
-        labels,
-    )
+    x = steps_axis(total, **({"dtick": 1} if max(total or 0, *numbers) <= 12 else {}))
+    title = f"{part.title}{' of' if measure == 'input' else ' in'} {layer_words(layer)}"
+    drawn = _curves_layout(title, "", x, part, curves, run, labels)
     data = [line(style, curves[:, k], 1.8, x=numbers) for k, style in enumerate(styles)]
     return {"data": data + crosses, "layout": drawn}
 
@@ -303,15 +291,11 @@ def depth_figure(
     labels, _ = curve_ends(
         styles, joined, values.T[joined], bounds=log_range([values.T]), height=PLOT_HEIGHT, total=None
     )
-    drawn = _curves_layout(
-        f"{part.title} against depth, step {step}",
-        f"; curves: {module or 'all layers'}" + (", points: the others" if has_points else ""),
-        axis("block, from the input to the output", range=ends, tickvals=ticks, ticktext=[parts[i][0] for i in ticks]),
-        part,
-        values.T,
-        run,
-        [label | {"x": ends[1]} for label in labels],  # behind the points
-    )
+    more = f"; curves: {module or 'all layers'}" + (", points: the others" if has_points else "")
+    named = [parts[i][0] for i in ticks]
+    x = axis("block, from the input to the output", range=ends, tickvals=ticks, ticktext=named)
+    behind = [label | {"x": ends[1]} for label in labels]  # the points
+    drawn = _curves_layout(f"{part.title} against depth, step {step}", more, x, part, values.T, run, behind)
     drawn["meta"]["message"] = "" if np.isfinite(values).any() else "Nothing to draw in this step."
     data: list[dict[str, Any]] = []
     if has_points:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from olora_viz.figures.choices import choices_figure
 from olora_viz.figures.drawing import Drawing, drawing
-from olora_viz.figures.forgotten import forgotten_figure, front_figure, kept_figure
+from olora_viz.figures.forgotten import forgotten_figure, front_figure, kept_figure, kl_figure
 from olora_viz.figures.interaction import interaction_figures
 from olora_viz.figures.layers import depth_figure
 from olora_viz.figures.layout import Figure
@@ -26,7 +26,14 @@ from olora_viz.figures.race import (
     measure_figure,
     overlay_figure,
 )
-from olora_viz.figures.rates import LOSS_TITLES, budget_figure, measured_rates_figure, rate_figure, study_rates_figure
+from olora_viz.figures.rates import (
+    LOSS_TITLES,
+    budget_figure,
+    measured_rates_figure,
+    rate_figure,
+    reward_figure,
+    study_rates_figure,
+)
 from olora_viz.figures.spectrum import angles_figure, energy_figure, singular_values_figure
 from olora_viz.figures.start import comparison_figure, ntk_figure, sharpness_figure, stability_figure
 from olora_viz.figures.studies import claim_figure, differences_figure, profile_figure, target_figure, wins_figure
@@ -42,6 +49,7 @@ from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.spectra import optimal_energy
 from olora_viz.measures.truncation import Weight, energies, energy_ranks, layers_like, layers_named, truncation
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.fields import IMITATION
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import RACING, Step, held_out_count
 from olora_viz.races.tables import Raced, Source, named
@@ -403,13 +411,14 @@ def _run_elsewhere(racing: Race) -> Iterator[int]:
 
 OF_STUDY: dict[str, Callable[[Verdicts], list[Figure]]] = {
     "wins": lambda known: [wins_figure(known)], "differences": lambda known: [differences_figure(known)],
-    "profile": lambda known: [profile_figure(known)], "interaction": interaction_figures,
+    "profile": lambda known: [profile_figure(known)], "kl": lambda known: [kl_figure(known)],
+    "interaction": interaction_figures,
 }  # fmt: skip
 OF_CELL = {
-    "choices": choices_figure, "rates": study_rates_figure, "budget": budget_figure, "target": target_figure,
-    "forgotten": front_figure, "kept": kept_figure,
+    "choices": choices_figure, "rates": study_rates_figure, "reward": reward_figure, "budget": budget_figure,
+    "target": target_figure, "forgotten": front_figure, "kept": kept_figure,
 }  # fmt: skip
-PICTURES = ("wins", "differences", "profile", *OF_CELL, "interaction")
+PICTURES = ("wins", "differences", "profile", *OF_CELL, "kl", "interaction")
 
 
 def plot_study(
@@ -426,14 +435,18 @@ def plot_study(
         what: ``wins`` (all verdicts, at one rate and at best rates), ``differences`` (with their intervals),
             ``profile`` (how often each method is within a factor of the fastest to the reference's loss), ``choices``
             (how far the test loss moves with each choice, everything tuned again and at one shared rate), ``rates``
-            (test loss by learning rate), ``budget`` (expected best loss by number of rates), ``target`` (share of
-            seeds that reached the reference's loss by step), ``forgotten`` (drift against test loss, over the rates),
-            ``kept`` (of a chain: the rise of the loss on earlier tasks against what was learned, over the rates),
+            (test loss by learning rate), ``reward`` (by learning rate, the probability of the right test answer, or
+            of preferences the share of test pairs ranked right), ``budget`` (expected best loss by number of rates),
+            ``target`` (share of seeds that reached the reference's loss by step), ``forgotten`` (drift against test
+            loss, over the rates), ``kept`` (of a chain: the rise of the loss on earlier tasks against what was
+            learned, over the rates), ``kl`` (of several objectives: drift on the text to keep against the KL to the
+            base on the task, of every lane, with the curve by which the claim `forgetting-by-kl` is judged),
             ``interaction`` (whether what a method gains depends on another setting, a chart for each), or several of
             them; by default all. Beside others, the profile of a single cell is left out, the choices of a study that
-            compares starts alone, what is forgotten in a study without a text to keep, what is kept where no task is a
-            chain, and interactions where there are none. Also the key of a registered measurement, by learning rate.
-        cell: one of ``study.cells()``; ``choices`` and the five after it have one chart for each cell, by default all.
+            compares starts alone, the reward of one that imitates, what is forgotten in a study without a text to
+            keep, what is kept where no task is a chain, the KL of one objective, and interactions where there are
+            none. Also the key of a registered measurement, by learning rate.
+        cell: one of ``study.cells()``; ``choices`` and the six after it have one chart for each cell, by default all.
         theme: ``light`` or ``dark``.
 
     Raises:
@@ -494,7 +507,9 @@ def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
     has_news = {
         "profile": len(cells) > 1,  # of one cell, "target" says the same
         "choices": compares_more_than_starts(known.study),  # of starts alone, "differences" does
+        "reward": known.study.values("objective") != (IMITATION,),
         "forgotten": known.study.keeps_text,
+        "kl": known.study.keeps_text and len(known.study.values("objective")) > 1,
         "kept": any(len(each.links) > 1 for each in cells),
         "interaction": bool(interacting(known.study)),
     }

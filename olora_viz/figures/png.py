@@ -184,8 +184,7 @@ def _shaded(trace: dict[str, Any]) -> tuple[np.ndarray, Any]:
     """Return the numbers of a map, and its colours."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    shades = LinearSegmentedColormap.from_list("shades", trace["colorscale"])
-    return np.array(trace["z"], dtype=float), shades
+    return np.array(trace["z"], dtype=float), LinearSegmentedColormap.from_list("shades", trace["colorscale"])
 
 
 def _edges(centres: Sequence[float]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,15 +25,20 @@ from olora_viz.figures.layout import (
     points,
 )
 from olora_viz.figures.theme import LaneStyle, lane_styles
-from olora_viz.machine.tables import number_or_nan, plain
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.tables import plain
 from olora_viz.machine.wording import and_, compact, counted
 from olora_viz.measures.training import loss_unit
+from olora_viz.races.fields import DPO
+from olora_viz.races.step import Step, held_out_count
 from olora_viz.studies.contest import Setting
 from olora_viz.studies.method import lane_of, method_name
+from olora_viz.studies.objectives import SAMPLED, objective_of
+from olora_viz.studies.rewards import LATE, late
 from olora_viz.studies.rows import losses_of, unit_of, values_of
 from olora_viz.studies.search import grid_of, rates_tried, values_at
 from olora_viz.studies.statistics import expected_best
-from olora_viz.studies.story import Point, RateCurve
+from olora_viz.studies.story import Point, RateCurve, curves_of, rate_curves
 from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdicts
 
@@ -53,6 +58,11 @@ MOST_TICKS = 9
 """Maximum number of tick labels on the axis of rates."""
 
 LOSS_TITLES = {"final": "Final held-out loss", "best": "Best held-out loss"}
+
+PAIRS = "test_accuracy"
+
+SHARES = {SAMPLED: "Probability of the right test answer", PAIRS: "Test pairs ranked right"}
+"""The columns of `reward_figure`, under rewards and under preferences, in words."""
 
 AXES = ("learning rate", "held-out loss, nats")
 
@@ -98,36 +108,39 @@ def rate_figure(
     high += 0.09 * (high - low)  # for the crosses
     rates = sorted({point.lr for point in tried})
     most = FAR * max((point.lr for point in tried if _on_scale(point, ceiling)), default=rates[0])
-    styles = curve_styles(curves)
-    ends = []
-    bands: list[dict[str, Any]] = []
-    data: list[dict[str, Any]] = []
-    for curve in curves:
-        style = styles[curve.label]
-        bands += _band(curve, style, ceiling)
-        data += _curve(curve, style, ceiling, chosen.get(curve.label))
-        if shown := [point for point in curve.points if _on_scale(point, ceiling)]:
-            ends.append(CurveEnd.of(style, round(math.log10(shown[-1].lr), 4), math.log10(shown[-1].mean)))
-    off_scale = _crosses(curves, styles, ceiling, (low, high), most)
+    data, ends = _traces(curves, ceiling, chosen, math.log10)
+    off_scale = _crosses(curves, curve_styles(curves), ceiling, (low, high), most)
+    how = (
+        "Too low a rate learns slowly, too high a rate diverges. Compare the lowest points of the curves, not their "
+        "values at one rate."
+    )
+    drawn = layout(
+        title, unit, x=_rates_axis(rates, most), y=log_axis(AXES[1], low, high), height=PLOT_HEIGHT, how=how,
+        revision=run or "rates", closest=True, ends=ends,
+    )  # fmt: skip
+    return {"data": data + off_scale, "layout": drawn}
+
+
+def _rates_axis(rates: Sequence[float], most: float = math.inf) -> dict[str, Any]:
+    """Return the axis of rates, the lowest first, up to the highest that is drawn."""
     first, last = log_range([np.minimum(rates, most)])
     ticks = [rate for rate in rates if rate <= most]
     ticks = ticks[:: math.ceil(len(ticks) / MOST_TICKS)]  # all that were tried, or every second one, and so on
-    x = log_axis(AXES[0], min(first, math.log10(min(rates[0], most)) - 0.08), last + 0.05)
-    drawn = layout(
-        title,
-        unit,
-        x=x | {"tickvals": ticks, "ticktext": _apart(ticks)},
-        y=log_axis(AXES[1], low, high),
-        height=PLOT_HEIGHT,
-        how=(
-            "Too low a rate learns slowly, too high a rate diverges. Compare the lowest points of the curves, not "
-            "their values at one rate."
-        ),
-        revision=run or "rates",
-        closest=True,
-        ends=ends,
-    )
-    return {"data": bands + data + off_scale, "layout": drawn}
+    axis = log_axis(AXES[0], min(first, math.log10(min(rates[0], most)) - 0.08), last + 0.05)
+    return axis | {"tickvals": ticks, "ticktext": _apart(ticks)}
+
+
+def _traces(
+    curves: Sequence[RateCurve], ceiling: float, chosen: Mapping[str, float], place: Callable[[float], float]
+) -> tuple[list[dict[str, Any]], list[CurveEnd]]:
+    """Return the bands and the curves above them, and the ends of these, whose height is the place of a mean."""
+    bands, data, ends = [], [], []
+    for curve, style in zip(curves, curve_styles(curves).values(), strict=True):
+        bands += _band(curve, style, ceiling)
+        data += _curve(curve, style, ceiling, chosen.get(curve.label))
+        if shown := [point for point in curve.points if _on_scale(point, ceiling)]:
+            ends.append(CurveEnd.of(style, round(math.log10(shown[-1].lr), 4), place(shown[-1].mean)))
+    return bands + data, ends
 
 
 def curve_styles(curves: Sequence[RateCurve]) -> dict[str, LaneStyle]:
@@ -218,70 +231,87 @@ def _apart(rates: Sequence[float]) -> list[str]:
     return [compact(rate) if rate in named else "" for rate in rates]
 
 
-def study_rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
-    """Draw the test loss against the learning rate, and mark the rates that validation chose."""
+def _curves_of(verdicts: Verdicts, cell: Cell, key: str) -> tuple[list[RateCurve], dict[str, float], str]:
+    """Return a curve of a column for every method, the rate that validation chose for each, and the seeds in words."""
     study = verdicts.study
-    valid, test = losses_of(study, verdicts.rows), values_of(verdicts.rows, "test_loss")
+    valid, known = losses_of(study, verdicts.rows), values_of(verdicts.rows, key)
     most = max([study.seeds, *(len(verdict.valid_losses) for verdict in verdicts.of(cell))])
     curves = []
     for init in study.compare:
         points = []
         for lr in rates_tried(study, cell, init, valid):
-            losses = tuple(test[trial] for trial in study.trials(cell, init, [lr], most) if trial in test)
-            if losses:
-                diverged = sum(not math.isfinite(loss) for loss in losses)
-                points.append(Point(lr, tuple(range(len(losses))), losses, diverged))
+            values = tuple(known[trial] for trial in study.trials(cell, init, [lr], most) if trial in known)
+            if values:
+                diverged = sum(not math.isfinite(value) for value in values)
+                points.append(Point(lr, tuple(range(len(values))), values, diverged))
         if points:
             lane = replace(study.lane_in(cell, init), lr=1.0)
             curves.append(RateCurve(method_name(init), lane, Setting.of(lane), tuple(points)))
     chosen = {method_name(verdict.method): verdict.best_lr for verdict in verdicts.of(cell) if verdict.best_lr}
-    figure = rate_figure(curves, start_loss=_before(verdicts, cell, "test"), chosen=chosen)
+    return curves, chosen, f"{_range_of(most, study.first_seeds)}; ○ chosen by validation loss"
+
+
+def study_rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
+    """Draw the test loss against the learning rate, and mark the rates that validation chose."""
+    curves, chosen, seeds = _curves_of(verdicts, cell, "test_loss")
+    figure, nats = (
+        rate_figure(curves, start_loss=_before(verdicts, cell, "test"), chosen=chosen),
+        unit_of(verdicts.study),
+    )
     figure["layout"]["meta"] |= {
         "title": f"Test loss by learning rate: {cell.words()}",
-        "unit": f"{unit_of(study)}, {examples(verdicts, cell, 'test')}, {_range_of(most, study.first_seeds)}; "
-        "○ chosen by validation loss; × diverged",
+        "unit": f"{nats}, {examples(verdicts, cell, 'test')}, {seeds}; × diverged",
     }
-    figure["layout"]["yaxis"]["title"]["text"] = f"test loss, {unit_of(study)}"
+    figure["layout"]["yaxis"]["title"]["text"] = f"test loss, {nats}"
     return figure
 
 
 def measured_rates_figure(verdicts: Verdicts, cell: Cell, key: str) -> Figure:
-    """Draw a registered measurement at the end of each run against the learning rate.
+    """Draw a column at the end of each run against the learning rate, and mark the rates that validation chose.
 
     Args:
-        key: one of `Verdicts.own_measures`.
+        key: one of `Verdicts.own_measures` or of `SHARES`.
     """
-    study, title = verdicts.study, verdicts.own_measures[key]
-    valid, styles = losses_of(study, verdicts.rows), method_styles(study.compare)
-    known = {
-        trial: number_or_nan((row.get("measures") or {}).get(key))
-        for trial, row in verdicts.rows.items()
-        if trial.cell == cell
-    }
-    data: list[dict[str, Any]] = []
-    ends, means, every = [], [], []
-    for init in study.compare:
-        at, low, high, mean = [], [], [], []
-        for lr in rates_tried(study, cell, init, valid):
-            values = [known[trial] for trial in study.trials(cell, init, [lr], study.seeds) if trial in known]
-            if any(map(math.isfinite, values)):
-                at.append(lr)
-                low, high, mean = [*low, np.nanmin(values)], [*high, np.nanmax(values)], [*mean, np.nanmean(values)]
-        if at:
-            data += band_edges(styles[init], at, np.array(low), np.array(high)) if study.seeds > 1 else []
-            means.append(line(styles[init], np.array(mean), 2.2, marks=6, x=at))
-            ends.append(CurveEnd.of(styles[init], round(math.log10(at[-1]), 4), float(mean[-1])))
-            every += [np.array(low), np.array(high)]
-    head, unit = (
-        f"{title} by learning rate: {cell.words()}",
-        f"at the end, {_range_of(study.seeds, study.first_seeds)}",
-    )
-    if not means:
-        return nothing_yet(head, unit, ("learning rate", title), "No run of this cell has it.", STUDY_HEIGHT)
-    rates = [np.array(curve["x"]) for curve in means]
-    x, y = log_axis("learning rate", *log_range(rates)), axis(title, range=list(linear_range(every)))
-    drawn = layout(head, unit, x=x, y=y, height=STUDY_HEIGHT, revision=key, closest=True, ends=ends)
-    return {"data": data + means, "layout": drawn}
+    title = SHARES.get(key) or verdicts.own_measures[key]
+    curves, chosen, seeds = _curves_of(verdicts, cell, key)
+    of, form = (examples(verdicts, cell, "test"), {"tickformat": ".0%"}) if key in SHARES else ("at the end", {})
+    head, unit = f"{title} by learning rate: {cell.words()}", f"{of}, {seeds}"
+    if not any(point.known for curve in curves for point in curve.points):
+        return nothing_yet(head, unit, (AXES[0], title), "No run of this cell has it.", STUDY_HEIGHT)
+    return _linear_figure(curves, head, unit, axis(title, **form), chosen, key)
+
+
+def _linear_figure(
+    curves: Sequence[RateCurve], title: str, unit: str, y: dict[str, Any], chosen: Mapping[str, float], revision: str
+) -> Figure:
+    """Draw a curve for every start, with its seeds as a band, on an axis that is not logarithmic."""
+    known = [np.array(point.known) for curve in curves for point in curve.points]
+    data, ends = _traces(curves, math.inf, chosen, float)
+    x, y = _rates_axis(sorted({point.lr for curve in curves for point in curve.points})), dict(y)
+    y["range"] = [*linear_range(known)]
+    drawn = layout(title, unit, x=x, y=y, height=STUDY_HEIGHT, revision=revision, closest=True, ends=ends)
+    return {"data": data, "layout": drawn}
+
+
+def reward_by_rate_figure(lanes: Sequence[Lane], steps: Sequence[Step], run: str = "") -> Figure:
+    """Draw the reward of a race's last steps against the learning rate.
+
+    Args:
+        lanes: all of the race.
+        steps: those so far, at least one.
+        run: changes with the race, see `measure_figure`.
+    """
+    curves = curves_of(lanes, late(steps, "reward"), steps[-1].out)
+    chosen = {curve.label: curve.optimum.lr for curve in rate_curves(lanes, steps) if curve.optimum}
+    seeds, last = max(curve.seeds for curve in curves), counted(min(LATE, len(steps)), "step")
+    examples = counted(held_out_count(steps), "held-out example")
+    unit = f"mean of the last {last}; {_range_of(seeds, seeds)}; ○ lowest loss, {examples}"
+    return _linear_figure(curves, "Reward against learning rate", unit, axis("reward"), chosen, run or "rewards")
+
+
+def reward_figure(verdicts: Verdicts, cell: Cell) -> Figure:
+    """Draw what lanes get better at under rewards, or under preferences, against the learning rate."""
+    return measured_rates_figure(verdicts, cell, PAIRS if objective_of(verdicts.study, cell) == DPO else SAMPLED)
 
 
 def _before(verdicts: Verdicts, cell: Cell, part: str) -> float | None:

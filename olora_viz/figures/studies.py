@@ -241,13 +241,9 @@ def wins_figure(verdicts: Verdicts) -> Figure:
         f"{cells[0].words(shared)}; {unit}" if shared else unit,
         x=axis(f"method, against {who}", range=ends, tickvals=columns, ticktext=labels * 2, showgrid=False, **turned),
         y=categories_axis(rows, range=[-0.6, len(cells) + 0.2]),
-        height=round(STUDY_ROW * (len(cells) + 0.8)),
-        how=WINS_SENTENCE,
-        revision="wins",
-        closest=True,
-        labels=notes,
+        height=round(STUDY_ROW * (len(cells) + 0.8)), how=WINS_SENTENCE, revision="wins", closest=True, labels=notes,
         margin={"l": room_for(rows), "r": 14, **({} if in_words else {"b": 30 + round(0.75 * room_for(labels))})},
-    )
+    )  # fmt: skip
     if in_words:
         drawn["meta"]["signs"] = SIGNS  # for a page on which the words do not fit
     return {"data": data, "layout": drawn}
@@ -293,18 +289,12 @@ def differences_figure(verdicts: Verdicts) -> Figure:
             words = f"{verdict.verdict}, {signed(verdict.interval.mean, SIGNED)}"
             notes.append(note(words, high, y, style.text, "left") | {"xshift": 8})
     drawn = layout(
-        title,
-        f"{study.cells()[0].words(shared)}; {unit}" if shared else unit,
+        title, f"{study.cells()[0].words(shared)}; {unit}" if shared else unit,
         x=axis(name, range=[low, high], zeroline=True, zerolinecolor="@mute"),
         y=categories_axis(ticks, range=[-0.7, rows - 0.3], tickvals=list(range(rows))[::-1]),
-        height=max(110, LINE_OF_TEXT * rows),
-        how=FOREST,
-        revision="differences",
-        closest=True,
-        labels=notes,
-        margin={"l": room_for(ticks), "r": room_for([note["text"] for note in notes])},
-        shapes=[upright(0, 1)],
-    )
+        height=max(110, LINE_OF_TEXT * rows), how=FOREST, revision="differences", closest=True, labels=notes,
+        margin={"l": room_for(ticks), "r": room_for([note["text"] for note in notes])}, shapes=[upright(0, 1)],
+    )  # fmt: skip
     return {"data": bands + data, "layout": drawn}
 
 
@@ -470,13 +460,9 @@ def claim_figure(claim: Claim, finding: Finding) -> Figure:
     labels = [bar.label for bar in reversed(finding.bars)]
     whiskers_are = f"; {finding.interval_words}" if finding.interval_words else ""
     drawn = layout(
-        f"{finding.verdict.capitalize()}: {claim.sentence}",
-        f"claim {claim.number}{whiskers_are}",
+        f"{finding.verdict.capitalize()}: {claim.sentence}", f"claim {claim.number}{whiskers_are}",
         x=axis(finding.unit, range=[low - space, high + space], zeroline=True),
-        y=categories_axis(labels, range=[-0.7, len(labels) - 0.2]),
-        height=max(80, CLAIM_BAR * (len(labels) + 1)),
-        revision=claim.name,
-        closest=True,
-        margin={"l": room_for(labels)},
-    )
+        y=categories_axis(labels, range=[-0.7, len(labels) - 0.2]), height=max(80, CLAIM_BAR * (len(labels) + 1)),
+        revision=claim.name, closest=True, margin={"l": room_for(labels)},
+    )  # fmt: skip
     return {"data": data, "layout": drawn}

@@ -14,7 +14,7 @@ from olora_viz.figures.chain import matrix_figure
 from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layout import Figure, layout
 from olora_viz.figures.race import RaceCurves
-from olora_viz.figures.rates import rate_figure
+from olora_viz.figures.rates import rate_figure, reward_by_rate_figure
 from olora_viz.figures.spectrum import singular_values_figure
 from olora_viz.figures.start import sharpness_figure
 from olora_viz.figures.theme import lane_styles
@@ -26,7 +26,6 @@ from olora_viz.learn.gallery.chain import recorded_chain
 from olora_viz.learn.lessons import Lesson, qr, singular_values
 from olora_viz.learn.lessons.lesson import RaceNumbers, example_matrix
 from olora_viz.machine.wording import compact, percent
-from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.truncation import truncation
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import held_out_count
@@ -59,14 +58,13 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
         figure = rate_figure(
             rate_curves(lanes, steps), start_loss=start, examples=held_out_count(steps), run=lesson.name
         )
-    elif lesson.picture in ("forgotten", "reward"):
+    elif lesson.picture == "reward":
+        figure = reward_by_rate_figure(lanes, steps, lesson.name)
+    elif lesson.picture == "forgotten":
         groups = seed_groups(lanes)
         seeds, shown = [group.lanes for group in groups], lane_styles([replace(each.lane, seed=0) for each in groups])
         curves = RaceCurves(shown, steps, total, lesson.name, seeds)
-        if lesson.picture == "reward":
-            figure = figures.measure_figure(MEASURES["reward"], curves)
-        else:
-            figure = forgotten_figure(curves, start_loss=start, text=race.text)
+        figure = forgotten_figure(curves, start_loss=start, text=race.text)
     elif lesson.picture == "curvature":
         figure = sharpness_figure(RaceCurves(styles, steps, total, lesson.name))
     else:

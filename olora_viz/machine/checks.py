@@ -117,11 +117,15 @@ class Problems:
             self._sentences.append(str(error))
             return instead
 
+    def __str__(self) -> str:
+        """Return all problems, with semicolons between them; empty if there are none."""
+        more = len(self._sentences) - MOST_PROBLEMS
+        return "; ".join([*self._sentences[:MOST_PROBLEMS], *[f"and {more} more"] * (more > 0)])
+
     def report(self) -> None:
-        """Raise a ValueError with all problems, if there are any, with semicolons between them."""
+        """Raise a ValueError with all problems, if there are any."""
         if self._sentences:
-            more = len(self._sentences) - MOST_PROBLEMS
-            raise ValueError("; ".join([*self._sentences[:MOST_PROBLEMS], *[f"and {more} more"] * (more > 0)]))
+            raise ValueError(str(self))
 
 
 def positive_number(what: str, value: Any, zero: bool = False) -> float:

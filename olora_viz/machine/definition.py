@@ -68,8 +68,7 @@ class Definition:
         """The digits, of the function as it is now."""
         parts = [self._of(self._function), *map(self._of, self._settings)]
         if _is_installed(self._function):
-            package = sys.modules.get(_package(self._function))
-            parts.append(str(getattr(package, "__version__", "")))
+            parts.append(str(getattr(sys.modules.get(_package(self._function)), "__version__", "")))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
     def _of(self, value: Any) -> str:

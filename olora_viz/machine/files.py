@@ -474,8 +474,7 @@ def free_disk(folder: Path) -> int:
 
 def has_room(folder: Path, needed: int = 0) -> bool:
     """Whether the disk of a folder has so many bytes free, and the spare ones on top."""
-    spare = min(SPARE, shutil.disk_usage(folder).total // 10)
-    return free_disk(folder) >= needed + spare
+    return free_disk(folder) >= needed + min(SPARE, shutil.disk_usage(folder).total // 10)
 
 
 def check_free_disk(folder: Path, needed: int, what: str) -> None:

@@ -203,11 +203,12 @@ class ConfigTrait(traitlets.TraitType[RaceConfig, RaceConfig]):
         if before | dict(value) == before:
             return now
         try:
-            return RaceConfig.from_json(before | dict(value))
+            config = RaceConfig.from_json(before | dict(value))
         except ValueError as error:
             raise SettingError(str(error)) from None
         except (TypeError, KeyError) as error:
             raise SettingError(f"this is no set-up of a race: {error}") from None
+        return replace(config, metric=now.metric) if config.metric == before["metric"] else config
 
 
 def _to_json(config: RaceConfig, _: Any) -> dict[str, Any]:
@@ -215,7 +216,7 @@ def _to_json(config: RaceConfig, _: Any) -> dict[str, Any]:
     try:
         return config.to_json()
     except ValueError:
-        return asdict(config) | {"schedule": getattr(config.schedule, "__name__", "function")}
+        return replace(config, schedule="constant").to_json() | {"schedule": setting_text(config.schedule)}
 
 
 FREE_TEXT: Mapping[str, Collection[str]] = {"model": MODELS, "task": TASKS}

@@ -32,13 +32,14 @@ from olora_viz.measures.truncation import Weight, intruder_dimensions
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, model_name, task_of
-from olora_viz.races.fields import IMITATION
+from olora_viz.races.fields import BY_NAME, IMITATION
 from olora_viz.races.race import Race
 from olora_viz.races.run import Run
 from olora_viz.races.start import Sizing
 from olora_viz.races.step import DIVERGED, FINISHED, STOPPED, Step
 from olora_viz.races.trainer import judged
 from olora_viz.tasks.evaluation import Evaluation, Tested
+from olora_viz.tasks.metrics import Metric
 from olora_viz.tasks.task import THEN, links_of
 
 if TYPE_CHECKING:
@@ -211,8 +212,7 @@ class Chain(Iterator[ChainLink]):
         """Return set-up and results as plain values."""
         return {
             "config": self.config.to_json(), "tasks": list(self.tasks), "objectives": list(self.objectives),
-            "labels": list(self.labels),
-            "base": self.base, "links": self.links,
+            "labels": list(self.labels), "base": self.base, "links": self.links,
         }  # fmt: skip
 
     @classmethod
@@ -242,15 +242,14 @@ class Chain(Iterator[ChainLink]):
         task, folder = self.tasks[number - 1], self.folder and self.folder / f"link-{number}"
         more: Any = {"progress": self._progress, "cache": self._cache, "adapters": self._keeps_adapters}
         if folder is not None and runs.has_begun(folder):
-            run = runs.resume_run(folder, **more)
+            run = runs.resume_run(folder, metric=self.config.metric, **more)
             self._lanes = run.race.config.lanes
             return ChainLink(number, task, run.race, run)
         if number > 1 and self._past is None:
             self._past = self._reread(number - 1)
         config = replace(self.config, task=task, objective=self.objectives[number - 1], lanes=self._lanes)
         if folder is None:
-            race = Race(config, progress=self._progress, cache=self._cache, past=self._past)
-            return ChainLink(number, task, race)
+            return ChainLink(number, task, Race(config, progress=self._progress, cache=self._cache, past=self._past))
         if number == 1:
             folder.parent.mkdir(parents=True, exist_ok=True)
             self._save()
@@ -422,21 +421,17 @@ def chain(
     """
     expect(config, RaceConfig, "a RaceConfig, such as RaceConfig(model='glassllm')")
     tasks = list(links_of(tasks) if isinstance(tasks, str) else tasks)
-    check_links(config, tasks)
+    check_links(config, tasks, objectives)
     for task in dict.fromkeys(tasks):
         task_of(config.replace(task=task))
     place = None if folder is None else Path(folder)
     if place is not None and not is_free(place):
         raise ValueError(f"folder {str(place)!r} must be new or empty")
-    if objectives and len(objectives) != len(tasks):
-        raise ValueError(f"a chain of {len(tasks)} tasks has as many objectives or one, not {len(objectives)}")
-    for objective in objectives:
-        config.replace(objective=objective)
     return Chain(config, tasks, place, progress, objectives=objectives, adapters=adapters, cache=cache)
 
 
-def check_links(config: RaceConfig, tasks: Sequence[str]) -> None:
-    """Check that lanes can race on one task after the other.
+def check_links(config: RaceConfig, tasks: Sequence[str], objectives: Sequence[str] = ()) -> None:
+    """Check that lanes can race on one task after the other, and learn from what each link names.
 
     Raises:
         ValueError: see `chain`.
@@ -454,6 +449,10 @@ def check_links(config: RaceConfig, tasks: Sequence[str]) -> None:
             raise ValueError(
                 f"{init} starts from data that each lane's own base would have to read anew: it cannot be in a chain"
             )
+    if objectives and len(objectives) != len(tasks):
+        raise ValueError(f"a chain of {len(tasks)} tasks has as many objectives or one, not {len(objectives)}")
+    for objective in objectives:
+        config.replace(objective=objective)
 
 
 def is_chain(folder: Path) -> bool:
@@ -462,12 +461,16 @@ def is_chain(folder: Path) -> bool:
 
 
 def resume_chain(
-    folder: str | Path, *, progress: Progress | None = None, adapters: bool = True, cache: ModelCache | None = None
-) -> Chain:
+    folder: str | Path, *, metric: Metric | None = None, progress: Progress | None = None, adapters: bool = True,
+    cache: ModelCache | None = None,
+) -> Chain:  # fmt: skip
     """Go on with a chain from its folder, bitwise as if it had not been interrupted; see `chain`.
 
+    Args:
+        metric: the function that the chain's metric is, if it is one: the folder has its name alone.
+
     Raises:
-        ValueError: the folder holds no chain, or a damaged one.
+        ValueError: the folder holds no chain, or a damaged one, or one of another metric.
 
     Examples:
         >>> from tempfile import TemporaryDirectory
@@ -486,9 +489,11 @@ def resume_chain(
     values = read_json_object(folder / CHAIN)
     check_format(values, repr(str(folder / CHAIN)))
     try:
-        return Chain.from_json(values, folder, progress=progress, adapters=adapters, cache=cache)
+        resumed = Chain.from_json(values, folder, progress=progress, adapters=adapters, cache=cache)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{str(folder / CHAIN)!r} is not a chain: {error}") from None
+    resumed.config = resumed.config.with_metric(metric)
+    return resumed
 
 
 @dataclass(frozen=True)
@@ -540,6 +545,12 @@ def kept(chain: Chain) -> list[Kept]:
 def _result(chain: Chain, label: str, name: str, link: int, task: str) -> float:
     """Return the held-out loss or accuracy of a lane on a task after a link, 0 for the first."""
     return number_or_nan(chain.links[link]["lanes"][label]["results"][task][name])
+
+
+def learned_from(chain: Chain) -> str:
+    """Return which links learned from what other than right answers, as the end of a unit: "" if none did."""
+    links, words = enumerate(chain.objectives, 1), BY_NAME["objective"].choices
+    return "".join(f"; link {i} learned from {words[each]}" for i, each in links if each != IMITATION)
 
 
 def since(chain: Chain, label: str, name: str) -> float:

@@ -136,8 +136,8 @@ class RaceConfig:
         metric: of the answers that the base model and the lanes generate to the test examples at the end: ``exact``,
             ``first-word``, ``number``, ``number:0.01`` within a hundredth, ``f1`` over entities, ``chrf``; ``auto``
             is that of the task, if it has one; ``none``. In Python also a function ``f(answer, right)`` that returns
-            a number from 0 to 1, which cannot be saved in a run folder or JSON. Training is the same with any, but
-            for the objective ``reinforce``, whose reward it is.
+            a number from 0 to 1, of which a run folder keeps the name, ``python:f``. Training is the same with any,
+            but for the objective ``reinforce``, whose reward it is.
         objective: what lanes learn from: ``imitation``, right answers; ``dpo``, preferences of right answers over
             wrong ones, which are an example's choices or the answers to others; ``reinforce``, rewards of answers that
             the lanes draw. See `Preferences` and `Rewards`.
@@ -446,9 +446,22 @@ class RaceConfig:
         """Return plain values, as in a run's ``config.json``.
 
         Raises:
-            ValueError: the schedule or the metric is a function.
+            ValueError: the schedule is a function.
         """
         return asdict(self) | {"schedule": plain(self.schedule), "metric": plain_metric(self.metric)}
+
+    def with_metric(self, metric: Metric | None) -> RaceConfig:
+        """Return the set-up with the function of which its metric is the name, see `plain_metric`.
+
+        Args:
+            metric: None leaves the name.
+
+        Raises:
+            ValueError: it is another metric.
+        """
+        if metric is not None and plain_metric(metric) != self.metric:
+            raise ValueError(f"what has begun keeps its metric, {self.metric!r}: it is not {plain_metric(metric)!r}")
+        return self if metric is None else replace(self, metric=metric)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RaceConfig:
@@ -508,7 +521,7 @@ class Settings:
         decay or clipping, these are the defaults, as each lane says its own.
 
         Raises:
-            ValueError: the schedule or the metric is a function, or there is a limit on what is forgotten.
+            ValueError: the schedule is a function, or there is a limit on what is forgotten.
         """
         if config.forget is not None:
             raise ValueError(f"a page has no limit on what lanes forget, as this race, {config.forget:g} nats")
@@ -552,8 +565,7 @@ class Settings:
     def of_race(self, steps: int) -> dict[str, Any]:
         """Return the fields of a race of so many steps."""
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in self.of_lane()}
-        every = self.eval_every or automatic_interval(steps)
-        return values | {"eval_every": every, "patience": self.patience or 0}
+        return values | {"eval_every": self.eval_every or automatic_interval(steps), "patience": self.patience or 0}
 
 
 NAMES_OF_SETTINGS = tuple(field.name for field in fields(Settings))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from olora_viz.initializers import BUILT_IN, definition_of
 from olora_viz.lanes.generation import TOKENS_BEYOND, drawn
+from olora_viz.machine.definition import Definition
 from olora_viz.machine.devices import resolve_device, resolve_dtype
 from olora_viz.machine.process import Progress
 from olora_viz.measures.catalogue import measure_definitions
@@ -45,7 +46,7 @@ from olora_viz.tasks.evaluation import Evaluation, boilerplate_of, deciding_toke
 from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256_of
 from olora_viz.tasks.hub import HUB
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
-from olora_viz.tasks.metrics import MOST_SCORED, Metric, metric_name
+from olora_viz.tasks.metrics import MOST_SCORED, Metric, metric_name, plain_metric
 from olora_viz.tasks.preferences import paired
 from olora_viz.tasks.rows import all_answers
 from olora_viz.tasks.task import deduplicated
@@ -198,18 +199,19 @@ DEFINITIONS = "definitions"
 
 
 def definitions_of(config: RaceConfig) -> dict[str, dict[str, str]]:
-    """Return what tells the user's own starts and measurements of a race from others of their names.
+    """Return what tells the user's own starts and measurements of a race, and its metric, from others of their names.
 
     Raises:
         ValueError: a start is not registered.
     """
     starts = {init: definition_of(init) for init in dict.fromkeys(lane.init for lane in config.lanes)}
     own = {init: each for init, each in starts.items() if init not in BUILT_IN}
-    return {"start": own, "measurement": measure_definitions()}
+    metric = {plain_metric(config.metric): Definition(config.metric).fingerprint} if callable(config.metric) else {}
+    return {"start": own, "measurement": measure_definitions() | metric}
 
 
 def check_definitions(folder: Path, config: RaceConfig, before: Mapping[str, Mapping[str, str]]) -> None:
-    """Check that the user's own starts and measurements of a run have not changed since it started.
+    """Check that the user's own starts and measurements of a run, and its metric, have not changed since it started.
 
     Args:
         before: the result of `definitions_of` at the start; what a folder does not have is not checked.

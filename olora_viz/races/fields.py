@@ -129,7 +129,7 @@ FIELDS = (
             "f1": "F1 over entities", "chrf": "chrF", "none": "nothing",
         },
         written="exact, first-word, number, f1, chrf, auto for that of the task, if it has one, or none; number:0.01 "
-        "is a number within a hundredth; default: auto",
+        "is a number within a hundredth; FILE.py:NAME a Python function of answer and right answer; default: auto",
     ),
 )  # fmt: skip
 """The settings of a page's More settings, in the order of their inputs, two in a row."""
@@ -160,3 +160,12 @@ OTHER_FIELDS = (
 
 BY_NAME = {field.name: field for field in (*FIELDS, *OTHER_FIELDS)}
 """All of them."""
+
+
+def link_words(link: str, objective: str) -> str:
+    """Return what a link of a chain is called: with what it learns from, unless that is right answers.
+
+    >>> link_words("sentiment", IMITATION), link_words("sentiment", REINFORCE)
+    ('sentiment', 'sentiment, from rewards (REINFORCE)')
+    """
+    return link if objective == IMITATION else f"{link}, from {BY_NAME['objective'].choices[objective]}"

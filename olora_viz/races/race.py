@@ -38,7 +38,7 @@ from olora_viz.tasks import Batch
 from olora_viz.tasks.batches import Epochs
 from olora_viz.tasks.evaluation import Evaluation, Tested, figures_of
 from olora_viz.tasks.files import Own
-from olora_viz.tasks.metrics import mean_score
+from olora_viz.tasks.metrics import check_metric, mean_score
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -100,7 +100,7 @@ class Race(Iterator[Step]):
         steps: the steps so far, in order, also for `steps_frame` and `plot_race`. None if it is not kept: in a race
             restored by `restore`, and in that of a run folder, which keeps them.
         in_step: whether some thread is computing a step right now.
-        metric_failed: why a metric that is a function gave no scores, in a sentence; empty if it did.
+        metric_failed: why a metric that is or was a function gave no scores, in a sentence; empty if it did.
         has_own_task: whether the task was passed to `race`.
 
     Examples:
@@ -133,6 +133,7 @@ class Race(Iterator[Step]):
     ) -> None:
         expect(config, RaceConfig, "a RaceConfig, such as RaceConfig(model='glassllm')")
         resolve_device(config.device)
+        check_metric(config.metric, scores=not resumed)
         self.task, self.has_own_task = task_of(config, task), task is not None
         if self.has_own_task:
             config = replace(config, task=self.task.name)
@@ -538,12 +539,14 @@ class Race(Iterator[Step]):
         if not examples:
             return base, lanes
         test = data.test[: len(examples)]
-        said = written(self._lanes, self.tokenizer, test, progress, chat=data.chat, stops=data.stops)
         try:
+            check_metric(data.metric, scores=True)
+            said = written(self._lanes, self.tokenizer, test, progress, chat=data.chat, stops=data.stops)
             scores = np.array([mean_score(data.metric, examples, answers) for answers in said])
         except ValueError as error:
             self.metric_failed = str(error)
-            warnings.warn(f"{error}; the race itself is complete", stacklevel=2)
+            if callable(data.metric):
+                warnings.warn(f"{error}; the race itself is complete", stacklevel=2)
             return base, lanes
         return replace(base, score=scores[:1]), replace(lanes, score=scores[1:])
 

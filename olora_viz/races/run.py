@@ -48,6 +48,7 @@ from olora_viz.races.race import Race
 from olora_viz.races.step import RACING, Step
 from olora_viz.races.trainer import SHORTER
 from olora_viz.tasks.files import Own
+from olora_viz.tasks.metrics import Metric, check_metric
 
 TEST_RESULTS = ("test_loss", "test_accuracy")
 """The results of a lane's summary that are reported with its last step."""
@@ -76,11 +77,10 @@ class RaceTracker:
         self._tracker.attempt(lambda: [run.close() for run in self._runs])
 
     def _start(self) -> None:
-        shared = {name: value for name, value in asdict(self._config).items() if name != "lanes"}
+        shared = {name: value for name, value in self._config.to_json().items() if name != "lanes"}
         for lane, label in zip(self._config.lanes, self._config.labels, strict=True):
             group = f"{lane.init} {compact(lane.lr)}"
-            run = self._tracker.start(label, group, {**shared, **asdict(lane)}, again=self._again)
-            self._runs.append(run)
+            self._runs.append(self._tracker.start(label, group, {**shared, **asdict(lane)}, again=self._again))
 
     def _log(self, step: int, measures: Mapping[str, Any]) -> None:
         per_lane = {name: values for name, values in measures.items() if isinstance(values, np.ndarray)}
@@ -211,6 +211,7 @@ def resume_run(
     *,
     steps: int | None = None,
     task: Own | None = None,
+    metric: Metric | None = None,
     adapters: bool = True,
     progress: Progress | None = None,
     cache: ModelCache | None = None,
@@ -223,10 +224,11 @@ def resume_run(
         steps: the number of steps, if it is to be another one than planned: the run goes on bitwise as if it had been
             planned so. An evaluation that was due only because the race ended is forgotten, unless it found a loss
             that is not finite.
+        metric: the function that the run's metric is, if it is one: the folder has its name alone.
 
     Raises:
         ValueError: the folder holds no run or a damaged one, another process races in it, the task file has changed,
-            or the number of steps cannot change.
+            the metric is a function that is not passed again or has changed, or the number of steps cannot change.
 
     Examples:
         >>> from tempfile import TemporaryDirectory
@@ -240,14 +242,14 @@ def resume_run(
         [2, 3]
     """
     folder = Path(folder)
-    config = planned = _read_unchanged(folder, task)
+    config = planned = _read_unchanged(folder, task, metric)
+    check_metric(config.metric, scores=True)
     with _held(folder):
         pass  # before a model is loaded, and before the end of another process's lines is mended
     if steps is not None and steps != planned.steps:
         config = _with_steps(folder, planned, steps)
-    config_here = _with_a_device_here(config)
-    past = read_past(folder, config_here)
-    racing = Race(config_here, task=task, progress=progress, resumed=True, cache=cache, past=past)
+    here = _with_a_device_here(config)
+    racing = Race(here, task=task, progress=progress, resumed=True, cache=cache, past=read_past(folder, here))
     try:
         _check_losses(folder, racing)
         state = _read_checkpoint(folder, racing) if (folder / CHECKPOINT).exists() else None
@@ -453,9 +455,10 @@ def _read_setup(folder: Path) -> tuple[RaceConfig, dict[str, str | None]]:
         raise ValueError(f"{str(path)!r} is not the set-up of a race: {error}") from None
 
 
-def _read_unchanged(folder: Path, own: Own | None) -> RaceConfig:
-    """Read the set-up of a run, and check that its task and its files have not changed."""
+def _read_unchanged(folder: Path, own: Own | None, metric: Metric | None = None) -> RaceConfig:
+    """Read the set-up of a run, and check that its task, its files and its metric have not changed."""
     config, contents = _read_setup(folder)
+    config = config.with_metric(metric)
     check_contents(folder, config, contents, own)
     check_definitions(folder, config, read_definitions(folder))
     return config

@@ -140,7 +140,7 @@ def _parts(text: str, mark: str) -> tuple[str, str, str]:
 
 
 def _config(config: RaceConfig) -> str:
-    plain_schedule(config.schedule), plain_metric(config.metric)  # a function has no text
+    config = replace(config, schedule=plain_schedule(config.schedule), metric=plain_metric(config.metric))
     plain = RaceConfig()
     always = [name for name in ALWAYS if name != "steps" or config.epochs is None]
     given = "".join(

@@ -26,6 +26,7 @@ from olora_viz.races.run import SavedRun, load_run
 from olora_viz.races.step import RACING, Step, adapter_origins, out_at, statuses, stopped_at, whys_out
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.evaluation import Evaluation, HeldOut, Tested, figures_of
+from olora_viz.tasks.metrics import plain_metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ def differing(configs: Sequence[RaceConfig]) -> list[tuple[str, list[str]]]:
     rows = []
     for field in fields(RaceConfig):
         settings = [getattr(config, field.name) for config in configs]
-        values = [getattr(value, "__name__", str(value)) for value in settings]  # a schedule may be a function
+        values = [plain_metric(each) if callable(each) else str(each) for each in settings]
         if field.name != "lanes" and len(set(values)) > 1:
             rows.append((FIELD_WORDS.get(field.name, field.name.replace("_", " ")), values))
     lanes = [[write_lane(replace(lane, label=None)) for lane in config.lanes] for config in configs]

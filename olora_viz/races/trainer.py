@@ -404,8 +404,7 @@ class Trainer:
         if recorder:
             recorder.before_update()
         self.before = before = self._optimizer.before_update()
-        overflown = self._optimizer.step(config.rates(number), norms, state.resting, before)
-        state.lose(overflown, number)
+        state.lose(self._optimizer.step(config.rates(number), norms, state.resting, before), number)
         return Trained(loss, norm, recorder.after_update() if recorder else None, self._objective.measurements())
 
     def undo(self, *, keeps_gradient: bool) -> None:

@@ -57,7 +57,7 @@ def race_chain(
     """
     more: Any = {"adapters": False, "progress": progress, "cache": cache}
     if is_chain(folder):
-        races = resume_chain(folder, **more)
+        races = resume_chain(folder, metric=config.metric, **more)
     else:
         shutil.rmtree(folder, ignore_errors=True)  # what a kill may have left before the set-up
         races = chain(config, links_of(config.task), folder=folder, **more)

@@ -231,6 +231,7 @@ class _DecisionRun:
         self._folder, self._plan, self._end = folder, plan, end
         self._watch, self._progress, self._cache = watch, progress, cache
         planned = planned_study(folder) if (folder / SETUP).exists() else plan.study
+        planned = planned.changed({"metric": plan.study.race.metric})
         self._search = RecipeSearch(folder, planned, plan.search, plan.most)
         self._compare(self._search.found)
         self._is_ended = False
@@ -469,9 +470,9 @@ def _earlier(folder: Path, given: Mapping[str, Any], minutes: float, search: tup
         raise ValueError(f"{str(folder)!r} is the folder of a study, not of a decision")
     before_all, now_all = study.settings(), _asked(study, given).settings()
     for name in given:
-        before, now = before_all[name], now_all[name]
-        if before != now:
+        if (before := before_all[name]) != (now := now_all[name]):
             raise ValueError(f"{name} is {before!r} in {str(folder)!r}, but {now!r} here: use another folder")
+    study = study.changed({"metric": given.get("metric", study.race.metric)})  # of a function the folder has the name
     record = read_json_object(folder / DECISION)
     check_format(record, repr(str(folder / DECISION)))
     plan = record["plan"]

@@ -9,8 +9,8 @@ from typing import Any
 
 from olora_viz.initializers import BUILT_IN, definition_of
 from olora_viz.machine.wording import and_
-from olora_viz.measures.catalogue import measure_definitions
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import definitions_of
 
 DEFINED = ("definition", "measure_definitions")
 """The columns of a row that tell its start and its registered measurements from others of their names."""
@@ -27,10 +27,10 @@ def rows_to_be(configs: Iterable[RaceConfig]) -> list[dict[str, Any]]:
     Raises:
         ValueError: a start is not registered.
     """
-    measures = json.dumps(measure_definitions())
-    lanes = [lane for config in configs for lane in config.lanes]
+    measured = [(config.lanes, json.dumps(definitions_of(config)["measurement"])) for config in configs]
     return [
         {"init": lane.init, "seed": lane.seed, "definition": definition_of(lane.init), "measure_definitions": measures}
+        for lanes, measures in measured
         for lane in lanes
     ]
 

@@ -260,6 +260,8 @@ def _pool(study: Study, workers: int, ray: str | None) -> Executor | None:
     Raises:
         ValueError: see `check_places`.
     """
+    if callable(study.race.metric) and (workers > 1 or ray is not None):
+        raise ValueError("a metric that is a Python function scores in one process: give 1 worker, and no Ray cluster")
     threads = 1 if ray is None else study.fixed().threads or 1
     return pool_of(workers, ray, RaceWorkers, threads=threads, gpus=int(study.race.device not in ("auto", "cpu")))
 
@@ -338,8 +340,9 @@ def ended_race(
 ) -> Generator[Race | None]:
     """Run or resume a race, whose lanes are detached afterwards; None if the watcher has ended it."""
     more: Any = {"adapters": False, "progress": progress, "cache": cache}
-    begun = has_begun(planned.folder)
-    run = runs.resume_run(planned.folder, **more) if begun else runs.start(planned.config, planned.folder, **more)
+    folder, config = planned
+    begun = has_begun(folder)
+    run = runs.resume_run(folder, metric=config.metric, **more) if begun else runs.start(config, folder, **more)
     try:
         with closing(iter(run)) as steps:
             goes_on = all(watch is None or watch(step) for step in steps)
@@ -355,8 +358,10 @@ def _stage(ledger: Ledger, most: int | None) -> list[Planned]:
     if not (stage or others):
         groups = races(ledger.study, ledger.needed(), most)
         stage = ledger.begin_stage(groups) if groups else {}
+    metric = ledger.study.race.metric if callable(ledger.study.race.metric) else None
+    begun = ((config_of_chain if is_chain(folder) else runs.read_config)(folder) for folder in others)
     return [
-        *(Planned(folder, (config_of_chain if is_chain(folder) else runs.read_config)(folder)) for folder in others),
+        *(Planned(folder, config.with_metric(metric)) for folder, config in zip(others, begun, strict=True)),
         *(Planned(folder, ledger.study.config(group)) for folder, group in stage.items()),
     ]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane, display_names
@@ -169,7 +169,14 @@ def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "fi
     else:
         losses = evaluations[-1] if len(evaluations) else np.full(len(lanes), math.nan)
     out = steps[-1].out if steps else np.zeros(len(lanes), dtype=bool)
-    losses = np.where(out | ~np.isfinite(losses), math.nan, losses)
+    return curves_of(lanes, losses, out)
+
+
+def curves_of(
+    lanes: Sequence[Lane], values: Float[np.ndarray, " K"], out: Bool[np.ndarray, " K"]
+) -> tuple[RateCurve, ...]:
+    """Return the curves of any result of the lanes; `out` are those that have diverged."""
+    values = np.where(out | ~np.isfinite(values), math.nan, values)
     families: dict[tuple[str, Setting], dict[float, list[int]]] = {}
     for k, lane in enumerate(lanes):
         rates = families.setdefault((lane.init, Setting.of(lane)), {})
@@ -182,7 +189,7 @@ def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "fi
     curves = []
     for label, lane, ((_, setting), rates) in zip(display_names(shown), shown, families.items(), strict=True):
         points = [
-            Point(lr, tuple(ks), tuple(losses[ks].tolist()), int(out[ks].sum())) for lr, ks in sorted(rates.items())
+            Point(lr, tuple(ks), tuple(values[ks].tolist()), int(out[ks].sum())) for lr, ks in sorted(rates.items())
         ]
         curves.append(RateCurve(label, lane, setting, tuple(points)))
     return tuple(curves)

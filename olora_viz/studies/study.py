@@ -489,6 +489,7 @@ class Study:
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         own = {name: value for name, value in own.items() if name not in ("race", *AXES_OF)}
         of_race = {name: getattr(self.race, name) for name in OF_RACE if name not in ("model", "task")}
+        of_race["metric"] = plain_metric(self.race.metric)
         return (
             own | {"model": self.values("model"), "task": self.values("task")} | of_race | {**self.across, **self.tune}
         )
@@ -500,8 +501,8 @@ class Study:
             of: the table that it is written for; its own tables are within that.
         """
         own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("race", *AXES_OF)}
-        race = {name: getattr(self.race, name) for name in OF_RACE} | {"schedule": plain_schedule(self.race.schedule)}
-        race["metric"] = plain_metric(self.race.metric)
+        race = {name: getattr(self.race, name) for name in OF_RACE}
+        race |= {"schedule": plain_schedule(self.race.schedule), "metric": plain_metric(self.race.metric)}
         crossed = {*self.across} - OF_LANE
         written = _lines(own | {name: value for name, value in race.items() if name not in crossed})
         for name in AXES_OF:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Metric = str | Callable[[str, str], float]
 """A name of `METRICS`, or a function of an answer and a right answer that returns a number from 0 to 1."""
 
+PYTHON = "python:"
+"""What is written before the name of a function in files, from which nothing reads the function itself."""
+
 MOST_SCORED = 128
 """Maximum number of test examples whose answers are generated and scored, the first ones."""
 
@@ -107,11 +110,16 @@ def metric_of(metric: Metric) -> Callable[[str, str], float]:
     """Return the function of a metric; ``number:0.01`` is a number within a hundredth of the right one.
 
     Raises:
-        ValueError: the name is unknown, or the tolerance is no number of at least 0.
+        ValueError: the name is unknown or of a function that is gone, or the tolerance is no number of at least 0.
     """
     if callable(metric):
         return metric
     name, colon, given = metric.partition(":") if isinstance(metric, str) else (str(metric), "", "")
+    if name + colon == PYTHON:
+        raise ValueError(
+            f"the metric {given!r} was a Python function, and only its name is kept: pass it again, on the command "
+            f"line as --metric FILE.py:{given}, in Python as metric={given}"
+        )
     if name not in METRICS or (colon and name != "number"):
         raise ValueError(f"{unknown('metric', str(metric), (AUTO, NONE, *METRICS))}, or number:TOLERANCE")
     if not colon:
@@ -125,29 +133,33 @@ def metric_of(metric: Metric) -> Callable[[str, str], float]:
     return lambda answer, right: number(answer, right, tolerance)
 
 
-def check_metric(metric: Any) -> None:
-    """Check a name or a function; ValueError for anything else."""
-    if metric not in (AUTO, NONE):
+def check_metric(metric: Any, *, scores: bool = False) -> None:
+    """Check a name or a function; ValueError for anything else.
+
+    Args:
+        scores: whether it is about to score, for which the name of a function that is gone is not enough.
+    """
+    if metric not in (AUTO, NONE) and (scores or not str(metric).startswith(PYTHON)):
         metric_of(metric)
 
 
 def metric_name(metric: Metric) -> str:
-    """Return the name of a metric, also of one that is a function.
+    """Return the name of a metric, also of one that is or was a function.
 
-    >>> metric_name("chrf"), metric_name(exact)
-    ('chrf', 'exact')
+    >>> metric_name("chrf"), metric_name(exact), metric_name("python:score")
+    ('chrf', 'exact', 'score')
     """
-    return metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__)
+    name = metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__)
+    return name.removeprefix(PYTHON)
 
 
 def plain_metric(metric: Metric) -> str:
-    """Return a metric's name; ValueError for a function, which has no text."""
-    if callable(metric):
-        raise ValueError(
-            "a metric that is a Python function cannot be written to a run folder, JSON or a script: choose one of "
-            f"{', '.join(METRICS)} there"
-        )
-    return metric
+    """Return a metric as it is written; of a function the name alone.
+
+    >>> plain_metric("chrf"), plain_metric(exact)
+    ('chrf', 'python:exact')
+    """
+    return f"{PYTHON}{metric_name(metric)}" if callable(metric) else metric
 
 
 def mean_score(metric: Metric, examples: Sequence[Example], said: Sequence[str]) -> float:

@@ -16,7 +16,7 @@ from olora_viz.figures.layout import Figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.machine.tables import number_or_nan
 from olora_viz.machine.wording import and_, nats, number, percent
-from olora_viz.races.chain import Chain, kept, sentences
+from olora_viz.races.chain import Chain, Results, kept, learned_from, sentences
 from olora_viz.views import html
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ MORE = {
         "Intruders: how many of the ten leading singular vectors of a layer's weight resemble none of W's.",
     ),
     "drift": Column("drift", nats, "Drift: KL(base‖lane) on the text to keep, nats a token."),
+    "right": Column("accuracy", percent, "Right: the share of right held-out answers at the end, mean over tasks."),
 }  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def chain_words(chain: Chain) -> Markup:
         " ".join(words),
         html.table(("method", "at the end", "learned", "lost since", *more), rows, scrolls=True),
         "Held-out loss in nats a token, means over tasks and seeds: over all tasks after the last link, of each task "
-        "right after its own link, and by how much the loss on the earlier tasks has risen since. ",
+        f"right after its own link, and by how much that on the earlier tasks has risen since{learned_from(chain)}. ",
         " ".join(MORE[name].meaning for name in more),
     )
 
@@ -73,12 +74,17 @@ def chain_words(chain: Chain) -> Markup:
 def _at_end(chain: Chain, method: Lane) -> dict[str, float]:
     """Return what is known of a method after the last link beside its results, by column, means over its seeds."""
     lanes = [
-        {"drift": values.get("drift"), **values["moved"]}
+        values["moved"] | {"drift": values.get("drift"), "accuracy": _accuracy(values["results"])}
         for lane, label in zip(chain.config.lanes, chain.labels, strict=True)
         if lane.replace(seed=0) == method.replace(seed=0) and (values := chain.links[-1]["lanes"].get(label))
     ]
     known = {name: [number_or_nan(values.get(column.key)) for values in lanes] for name, column in MORE.items()}
     return {name: mean for name, values in known.items() if math.isfinite(mean := float(np.mean(values)))}
+
+
+def _accuracy(results: Results) -> float:
+    """Return the mean over tasks, NaN where that of one is not known."""
+    return float(np.mean([number_or_nan(of_task["accuracy"]) for of_task in results.values()]))
 
 
 def charts_of_chain(chain: Chain) -> dict[str, Figure]:

@@ -39,8 +39,7 @@ def mark(style: LaneStyle) -> Markup:
 
 def name(style: LaneStyle) -> Markup:
     """Return the lane's label, which breaks between its words and never inside a rate."""
-    word = Markup('<span class="word">{}</span>')
-    return Markup(" ").join(map(word.format, style.label.split()))
+    return Markup(" ").join(map(Markup('<span class="word">{}</span>').format, style.label.split()))
 
 
 def lane(style: LaneStyle) -> Markup:

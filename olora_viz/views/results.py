@@ -12,13 +12,14 @@ from markupsafe import Markup
 
 from olora_viz.background.record import FAILED, LOADING, PAUSED, READY, WAITING, RaceRecord, start_of
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.rates import curve_styles, rate_figure
+from olora_viz.figures.rates import curve_styles, rate_figure, reward_by_rate_figure
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.tables import folded
 from olora_viz.machine.wording import Sentence, and_, compact, counted, nats, percent
 from olora_viz.measures.training import Examples, loss_unit
 from olora_viz.races.fair_rate import found_rates
+from olora_viz.races.fields import REINFORCE
 from olora_viz.races.step import DIVERGED, NO_GRADIENT, RACING, STOPPED, adapter_origins, held_out_count
 from olora_viz.studies.contest import Metric, SeedGroup, Setting, scores_of, seed_groups
 from olora_viz.studies.ranking import Place, group_places
@@ -63,7 +64,10 @@ def rates_view(record: RaceRecord, measure: object = None, *, run: str | None = 
     start, _ = start_of(record)
     curves = rate_curves(lanes, steps, named)
     text, examples = record.plain_text, held_out_count(steps)
-    drawn = rate_figure(curves, named, start_loss=start, plain_text=text, examples=examples, run=f"{run} {named}")
+    if record.config.objective == REINFORCE:
+        drawn = reward_by_rate_figure(lanes, steps, f"{run} {named}")
+    else:
+        drawn = rate_figure(curves, named, start_loss=start, plain_text=text, examples=examples, run=f"{run} {named}")
     meta = drawn["layout"]["meta"]
     meta["race"] = f"{run} rates"  # its curves are starts, not lanes
     meta["recall"] = {"race": run, "curves": recalled(curves, lanes, record.styles)}

@@ -216,5 +216,4 @@ def _part(pieces: Sequence[Piece], tag: str) -> Markup:
 
 
 def _short(text: str) -> str:
-    left_out = len(text) - 2 * MOST_CHARACTERS
-    return f"{text[:MOST_CHARACTERS]} … {text[-MOST_CHARACTERS:]}" if left_out > 3 else text
+    return text if len(text) <= 2 * MOST_CHARACTERS + 3 else f"{text[:MOST_CHARACTERS]} … {text[-MOST_CHARACTERS:]}"

@@ -157,8 +157,7 @@ class Lab:
                 nonlocal W
                 weight = known_weight(W) if min(W.shape) >= LARGE else Weight(W)
                 W = weight.W
-                leading = weight.leading(min(MOST_RANK, *W.shape)).clone()
-                return weight.sigma, leading
+                return weight.sigma, weight.leading(min(MOST_RANK, *W.shape)).clone()
 
             sigma, leading = self._results.get(("decomposition", key), decompose)
             return Weight(W, sigma, leading)

@@ -140,7 +140,7 @@ def test_a_chain_is_that_of_this_process(folder: Path) -> None:
     for where in (Host(), Sent()):
         work = BackgroundChain(
             folder.name, replace(config, task=own.name), folder, lane_styles(config.lanes), host=where,
-            own_files={"task": own}, then=("addition",),
+            own_files={"task": own}, then=(("addition", "dpo"),),
         )  # fmt: skip
         work.compute()
         assert work.state == "finished", work.note
@@ -148,6 +148,7 @@ def test_a_chain_is_that_of_this_process(folder: Path) -> None:
     here, there = found
     assert here["links"] == there["links"]
     assert there["tasks"] == [own.name, "addition"], "as the visitor calls it, not as it is called there"
+    assert there["objectives"] == ["imitation", "dpo"]
 
 
 def test_a_decision_goes_on_in_its_next_turn_and_its_paths_are_here(

@@ -1,5 +1,7 @@
 """A chain in a real Chromium: refused in a sentence, raced to its end, and found again after a reload."""
 
+import re
+
 from playwright.sync_api import Page, expect
 from support.opened import tab
 
@@ -7,12 +9,12 @@ RACED = 60_000
 """Milliseconds within which a small chain is raced."""
 
 
-def train_again(page: Page, steps: int) -> None:
-    """Ask for a chain of the set-up's task and uppercase, of so many steps each."""
+def train_again(page: Page, steps: int, then: str = "uppercase") -> None:
+    """Ask for a chain of the set-up's task and an entry of the list, of so many steps each."""
     page.get_by_label("Steps", exact=True).fill(f"{steps}")
     page.get_by_label("Steps", exact=True).press("Tab")
     page.click("#chain-tasks input")
-    page.locator("#chain-tasks [role=option]", has_text="uppercase").click()
+    page.get_by_role("option", name=then, exact=True).click()
     page.keyboard.press("Escape")
     page.click("#chain-button")
 
@@ -36,6 +38,16 @@ def test_lanes_are_trained_again_and_the_chain_is_there_after_a_reload(page: Pag
         tab(page, "Chain")
         expect(status).to_contain_text("finished", timeout=RACED)
     expect(page.locator("#chain-stop-button")).to_be_disabled()
+
+
+def test_the_second_link_learns_from_rewards_and_the_card_says_so(page: Page) -> None:
+    tab(page, "Chain")
+    train_again(page, steps=2, then="sentiment, from rewards (REINFORCE)")
+    expect(page.locator("#chain-status")).to_contain_text("finished", timeout=RACED)
+    learned = "link 2 learned from rewards (REINFORCE)"
+    expect(page.locator("#chain-words")).to_contain_text(learned)
+    figures = page.locator("#chain-figures [data-figure]")
+    expect(figures).to_have_text([re.compile(re.escape(learned))] * 3)
 
 
 def test_a_chain_is_stopped_and_another_one_can_be_begun(page: Page) -> None:

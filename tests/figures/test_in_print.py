@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.in_print import check_print, words_in
 from support.nightly import at_night
+from support.planted_claims import planted_objectives
 from support.simulated_studies import METHODS, World
 
 import olora_viz as ov
@@ -16,8 +17,8 @@ from olora_viz.studies.method import method_name
 from olora_viz.studies.verdicts import Verdicts
 
 both = pytest.mark.parametrize("style", WIDTHS)
-NEED_MORE = {"forgotten", "kept", "interaction"}
-"""A text to keep, a chain, and methods with two values of a setting."""
+NEED_MORE = {"reward", "forgotten", "kept", "kl", "interaction"}
+"""Rewards, a text to keep, a chain, several objectives, and methods with two values of a setting."""
 OF_STUDY = [name for name in PICTURES if name not in NEED_MORE]
 
 
@@ -63,6 +64,12 @@ def test_the_interactions_of_a_study(studies: dict[str, Verdicts], name: str, st
     canvas, caption = ov.figure_style(style).drawn(ov.plot_study(studies[name], what="interaction"))
     check_print(canvas, least=4)  # one tile has its number, its row, its column and the axis
     assert "minus that with" in caption
+
+
+@both
+@pytest.mark.parametrize("what", ["reward", "forgotten", "kl"])
+def test_a_figure_of_a_study_of_objectives(what: str, style: str) -> None:
+    check_print(ov.figure_style(style).drawn(ov.plot_study(planted_objectives(), what=what))[0])
 
 
 @both

@@ -242,9 +242,8 @@ def test_the_profile_counts_runs_over_all_cells_and_those_that_never_get_there(f
 
 def test_a_single_cell_has_a_profile_only_when_it_is_asked_for() -> None:
     found = made(Study().changed(race={"steps": 20}, tune={"lr": (1e-3, 3e-3)}, compare=("lora", "olora"), seeds=3))
-    # Nor has it what is forgotten, without a text to keep, choices other than the start, or interactions.
-    # One cell, starts alone, no text to keep, no chain, nothing crossed.
-    without = ("profile", "choices", "forgotten", "kept", "interaction")
+    # One cell, starts alone, imitation alone, no text to keep, no chain, nothing crossed.
+    without = ("profile", "choices", "reward", "forgotten", "kept", "kl", "interaction")
     assert len(study_figures(found)) == len(PICTURES) - len(without)
     assert study_figures(found, ["profile"])[0]["data"]
 

@@ -270,6 +270,16 @@ def test_a_panel_keeps_a_metric_that_it_does_not_offer_and_scores_by_one_that_is
     assert panel._setup.config.metric == metric
 
 
+def test_a_panel_whose_set_up_comes_back_from_a_browser_keeps_a_metric_that_is_a_function() -> None:
+    panel = RacePanel(replace(CONFIG, metric=exact))
+    plain = panel.get_state()["config"]
+    assert plain["metric"] == "python:exact"
+    panel.config = plain | {"seed": 4}
+    assert panel.config == replace(CONFIG, metric=exact, seed=4)
+    panel.config = {"metric": "f1"}
+    assert panel.config.metric == "f1"
+
+
 def test_a_button_exports_the_leader_and_nothing_that_exists_is_overwritten(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     panel = RacePanel(replace(CONFIG, keep_best=True))

@@ -51,8 +51,9 @@ def test_forgetting_is_a_function_of_the_kl_if_no_objective_is_off_the_curve(
 def test_a_parabola_is_fitted_exactly_and_runs_outside_the_common_range_do_not_count() -> None:
     x = np.linspace(-2, 2, 9)[:, None] + np.array([0.0, 0.1])
     runs = {"imitation": np.stack([x, 1 + 2 * x - 0.3 * x**2], 1), "dpo": np.stack([x, 1.7 + 2 * x - 0.3 * x**2], 1)}
-    moved, explained = fitted(runs)
+    moved, explained, curves = fitted(runs)
     np.testing.assert_allclose(moved, 0.7, atol=1e-12)
+    np.testing.assert_allclose(curves, [[-0.3, 2, 1]] * 2, atol=1e-12)
     assert 0.9 < explained < 1
     assert fitted({"imitation": runs["imitation"], "dpo": runs["imitation"]})[1] == pytest.approx(1)
     further = runs["dpo"] + np.array([3.0, 0.0])[:, None]

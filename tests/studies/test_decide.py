@@ -40,6 +40,7 @@ from olora_viz.studies.search import complete_seeds, most_trials, needed
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.timing import Timing
 from olora_viz.studies.verdicts import verdicts_of
+from olora_viz.tasks.metrics import exact
 from olora_viz.views import decision
 from olora_viz.views.reports import report_html
 
@@ -565,3 +566,13 @@ def test_whoever_is_killed_in_the_first_race_goes_on_with_the_same_plan(tmp_path
         list(decide(folder, plan=PLAN, watch=killed))
     assert next(decide(folder, lr=list(STUDY.lrs))).plan.study == STUDY.fixed()
     assert list(decide(folder))[-1].stage == "done"
+
+
+def test_a_decision_with_a_metric_of_ones_own_goes_on_with_that_function(tmp_path: Path) -> None:
+    folder, plan = tmp_path / "out", replace(PLAN, study=STUDY.changed({"metric": exact}, seeds=1, coarse=1))
+    list(decide(folder, plan=plan, watch=lambda _: False))
+    with pytest.raises(ValueError, match="the metric 'exact' was a Python function"):
+        list(decide(folder))
+    with pytest.raises(ValueError, match=r"metric is 'python:exact' in .*, but 'exact' here"):
+        next(decide(folder, metric="exact"))
+    assert list(decide(folder, metric=exact))[-1].stage == "done"

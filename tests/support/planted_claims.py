@@ -318,7 +318,7 @@ def planted_objectives(
         drift = kl**1.5 * math.exp((forgets or {}).get(objective, 0.0) + noise)
         moved = 1e3 * trial.lr * math.exp(noise) * (times if objective == "imitation" else 1.0)
         return {
-            "measures": {"moved": moved, "task_drift": kl},
+            "measures": {"moved": moved, "task_drift": kl, "test_sampled": kl / (1 + kl)},
             "drift": drift, "base_text_loss": 4.0, "text_loss": 4.0 + drift,
             "test_accuracy": right if objective == "reinforce" else 1.0,
         }  # fmt: skip

@@ -98,18 +98,6 @@ def test_the_score_is_that_of_the_answers_themselves():
     assert race.tested().lanes.score.max() > 0.4
 
 
-def test_a_metric_of_ones_own_scores_and_is_not_saved():
-    def shares_a_letter(answer, right):
-        return bool(set(answer) & set(right))
-
-    race = ov.race(small(metric=shares_a_letter))
-    list(race)
-    assert race.summary()["held_out"]["metric"] == "shares_a_letter"
-    assert 0 <= race.summary()["base"]["test_score"] <= 1
-    with pytest.raises(ValueError, match="a metric that is a Python function cannot be written"):
-        race.config.to_json()
-
-
 @pytest.mark.parametrize(
     ("metric", "said"),
     [

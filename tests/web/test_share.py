@@ -255,6 +255,8 @@ def test_names_that_mean_nothing_are_noted_and_left_out() -> None:
         ),
         ("metric=number:-1", "the tolerance of a number is a share of at least 0, such as number:0.01, not '-1'"),
         ("metric=", "unknown metric ''"),
+        ("metric=rewards.py:score", "unknown metric 'rewards.py:score'; choose from auto"),
+        ("metric=python:score", "the metric 'score' was a Python function, and only its name is kept: pass it again"),
         ("patience=0", "evaluations without improvement must be a whole number from 1 to 200"),
         ("start=yes", "start must be 0 or 1, not 'yes'"),
         ("lane=olra", "unknown initialization 'olra'; did you mean 'olora'"),

@@ -6,9 +6,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = 367
 CEILING = {
-    "background": 1513, "checks": 475, "cli": 1299, "figures": 3348, "initializers": 875, "lanes": 3506, "learn": 2067,
-    "machine": 1663, "measures": 1931, "models": 1005, "notebook": 1326, "races": 4292, "studies": 8482, "tasks": 2167,
-    "views": 2634, "web": 6914,
+    "background": 1513, "checks": 475, "cli": 1308, "figures": 3359, "initializers": 875, "lanes": 3506, "learn": 2066,
+    "machine": 1663, "measures": 1931, "models": 1005, "notebook": 1327, "races": 4305, "studies": 8494, "tasks": 2170,
+    "views": 2637, "web": 6913,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
 

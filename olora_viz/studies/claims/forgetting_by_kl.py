@@ -46,24 +46,30 @@ def in_common(logs: Logs) -> Logs:
     return {name: runs[(means[name] >= low) & (means[name] <= high)] for name, runs in logs.items()}
 
 
-def fitted(logs: Logs) -> tuple[Float[np.ndarray, "seeds others"], float]:
+def fitted(logs: Logs) -> tuple[Float[np.ndarray, "seeds others"], float, Float[np.ndarray, "seeds 3"]]:
     """Fit one parabola in the logarithms, moved up or down for each objective but the first.
 
     Returns:
-        By how much it is moved for each of the others, seed by seed, and which share of the variance one curve for all
-        explains.
+        By how much it is moved for each of the others, seed by seed; which share of the variance one curve for all
+        explains; and the parabola of the first, as coefficients for `numpy.polyval`.
     """
     of = np.concatenate([np.full(len(runs), i) for i, runs in enumerate(logs.values())])
     x, y = np.moveaxis(np.concatenate(list(logs.values())), 1, 0)
-    moved, left, all_of = [], 0.0, 0.0
+    found, left = [], 0.0
     for of_x, of_y in zip(x.T, y.T, strict=True):
-        curve = np.vander(of_x - x.mean(), 3)
+        curve = np.vander(of_x, 3)
         apart = (of[:, None] == np.arange(1, len(logs))).astype(float)
         both, one = (np.linalg.lstsq(given, of_y)[0] for given in (np.hstack([curve, apart]), curve))
-        moved.append(both[3:])
+        found.append(both)
         left += float(((of_y - curve @ one) ** 2).sum())
-        all_of += float(((of_y - of_y.mean()) ** 2).sum())
-    return np.array(moved), 1 - left / all_of
+    curves, moved = np.split(np.array(found), [3], axis=1)
+    return moved, 1 - left / float(((y - y.mean(0)) ** 2).sum()), curves
+
+
+def span_of(logs: Logs) -> tuple[float, float]:
+    """Return the lowest and the highest mean logarithm of the KL on the task."""
+    means = np.concatenate([runs[:, 0].mean(1) for runs in logs.values()])
+    return float(means.min()), float(means.max())
 
 
 def judge(verdicts: Verdicts) -> Finding:
@@ -78,18 +84,20 @@ def judge(verdicts: Verdicts) -> Finding:
     if len(logs) < 2 or min(map(len, logs.values())) < LEAST_RUNS:
         return not_measured(f"some objective has fewer than {LEAST_RUNS} runs in the range of the KL that all have")
     first, *others = logs
-    moved, explained = fitted(logs)
+    moved, explained, _ = fitted(logs)
     intervals = {objective: t_interval(of_seeds) for objective, of_seeds in zip(others, moved.T, strict=True)}
     parts = [OF_LEVEL[verdict(each, each.p_value, LEVEL_LOG_RATIO, seeds)] for each in intervals.values()]
     ratios, over = {objective: ratio_of(each) for objective, each in intervals.items()}, f"{seeds} seeds"
-    low, high = (float(np.exp(end([runs[:, 0].mean(1) for runs in logs.values()]))) for end in (_least, _most))
+    low, high = np.exp(span_of(logs))
+    _, of_first, _ = fitted({first: logs[first]})
     said = [f"{objective} {ratio.mean:.3g} times ({ends(ratio, over, '.3g')})" for objective, ratio in ratios.items()]
     return Finding(
         verdict=every_one(parts),
         words=(
             f"From a KL on the task of {low:.2g} to {high:.2g} nats, which all objectives have, one curve explains "
-            f"{explained:.0%} of the variance of the logarithm of the drift on the text to keep. At the same KL on "
-            f"the task, beside {first}, the drift of {and_(said)}. A function means that each is {WITHIN}."
+            f"{explained:.0%} of the variance of the logarithm of the drift on the text to keep, and a curve for "
+            f"{first} alone {of_first:.0%} of its. At the same KL on the task, beside {first}, the drift of "
+            f"{and_(said)}. A function means that each is {WITHIN}."
         ),
         numbers={"explained": explained, **{f"times_{objective}": ratio for objective, ratio in ratios.items()}},
         seeds=seeds,
@@ -97,14 +105,6 @@ def judge(verdicts: Verdicts) -> Finding:
         unit=f"times the drift under {first} at the same KL on the task",
         over=over,
     )
-
-
-def _least(means: list[np.ndarray]) -> float:
-    return min(float(each.min()) for each in means)
-
-
-def _most(means: list[np.ndarray]) -> float:
-    return max(float(each.max()) for each in means)
 
 
 CLAIM = Claim(

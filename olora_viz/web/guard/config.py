@@ -18,6 +18,7 @@ from olora_viz.lanes.lane_spec import parse_lanes, split_values
 from olora_viz.lanes.targets import TARGET_PATTERN
 from olora_viz.machine.checks import MOST_WHOLE, Problems, is_empty, unknown, whole, word
 from olora_viz.machine.checks import positive_number as number
+from olora_viz.machine.wording import counted
 from olora_viz.models import MODELS
 from olora_viz.races.config import KEPT, RaceConfig, Settings, automatic_interval
 from olora_viz.races.fields import FIELDS, RaceField
@@ -102,13 +103,7 @@ def checked_config(
         gradients_every=math.ceil(steps / (MOST_LOOKS - 1)),
         curvature_every=curvature,
     )
-    tokens = tokens_at_most(config)
-    if tokens > limits.max_tokens:
-        raise ValueError(
-            f"{steps} steps of {len(lanes)} lanes with {config.batch_size} prompts of up to "
-            f"{longest_example(model)} tokens are {tokens:,} tokens, but this server allows at "
-            f"most {limits.max_tokens:,} per race: reduce one of them"
-        )
+    check_tokens(limits, config)
     return config
 
 
@@ -248,7 +243,7 @@ def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:
 
 def _metric(value: Any) -> str:
     """Read the name of a metric, also ``number:0.01``."""
-    check_metric(name := word(value))
+    check_metric(name := word(value), scores=True)
     return name
 
 
@@ -277,6 +272,21 @@ def _targets(value: Any) -> tuple[str, ...] | None:
 def longest_example(model: str) -> int:
     """Return the most tokens that an example may have: the model's context, or `MAX_LENGTH`."""
     return min(MODELS[model].context, MAX_LENGTH)
+
+
+def check_tokens(limits: Limits, config: RaceConfig) -> None:
+    """Check that a race computes on no more tokens than this server allows.
+
+    Raises:
+        ValueError: it does.
+    """
+    tokens = tokens_at_most(config)
+    if tokens > limits.max_tokens:
+        raise ValueError(
+            f"{config.steps} steps of {counted(len(config.lanes), 'lane')} with {config.batch_size} prompts, "
+            f"{counted(config.answers_read, 'answer')} each, of up to {longest_example(config.model)} tokens are "
+            f"{tokens:,} tokens, but this server allows at most {limits.max_tokens:,} per race: reduce one of them"
+        )
 
 
 def tokens_at_most(config: RaceConfig) -> int:

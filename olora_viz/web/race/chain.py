@@ -13,12 +13,15 @@ from olora_viz.background.record import Wait
 from olora_viz.figures.live.serving import live_figures, pack_all
 from olora_viz.figures.theme import lane_styles
 from olora_viz.learn.terms import term
+from olora_viz.machine.checks import unknown, word
 from olora_viz.races.chain import check_links
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.fields import IMITATION, OBJECTIVE_NAMES, link_words
 from olora_viz.races.step import FINISHED
 from olora_viz.tasks import TASKS
 from olora_viz.views.chain import chain_words, charts_of_chain
 from olora_viz.views.html import remark
+from olora_viz.web.guard.config import check_tokens
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
@@ -31,22 +34,31 @@ MOST_LINKS = 5
 """A page's charts have a row for each link."""
 
 
+def later_links() -> dict[str, tuple[str, str]]:
+    """Return the task and the objective of each entry of the list, by its words: of a plain text there are no answers.
+
+    >>> [words for words, (task, _) in later_links().items() if task in ("sentiment", "text")]
+    ['sentiment', 'text', 'sentiment, from preferences (DPO)', 'sentiment, from rewards (REINFORCE)']
+    """
+    links = ((task, objective) for objective in OBJECTIVE_NAMES for task in TASKS)
+    return {link_words(*link): link for link in links if link[1] == IMITATION or TASKS[link[0]].prompt}
+
+
 def train_again(jobs: Jobs, limits: Limits, config: RaceConfig, then: Any, owner: Visitor = NOBODY) -> BackgroundChain:
     """Put a chain into the queue: the race of a set-up, and the same lanes on other tasks.
 
     Args:
-        then: the names of the other tasks, in order, as a page sent them.
+        then: the later links, in order, as a page sent them: keys of `later_links`.
 
     Raises:
         ValueError: a value breaks a rule, or the queue is full; the message is one sentence.
     """
-    tasks = then if isinstance(then, list) else []
-    for task in tasks:
-        if not isinstance(task, str) or task not in TASKS:
-            raise ValueError(f"a later task of a chain is one of {', '.join(TASKS)}, not {task!r:.40}")
-    if not tasks:
+    known, asked = later_links(), then if isinstance(then, list) else []
+    if wrong := [each for each in asked if each not in [*known]]:
+        raise ValueError(unknown("later task of a chain", word(wrong[0]), known))
+    if not asked:
         raise ValueError("choose the tasks that the lanes are trained on after that of the set-up")
-    links = 1 + len(tasks)
+    later, links = [known[each] for each in asked], 1 + len(asked)
     if links > MOST_LINKS:
         raise ValueError(f"a chain of this page has at most {MOST_LINKS} tasks, not {links}")
     if links * config.steps > limits.max_steps:
@@ -54,9 +66,11 @@ def train_again(jobs: Jobs, limits: Limits, config: RaceConfig, then: Any, owner
             f"{links} tasks of {config.steps:,} steps each are {links * config.steps:,} steps, more than "
             f"{limits.max_steps:,}: take fewer"
         )
-    check_links(config, [config.task, *tasks])
+    check_links(config, *zip((config.task, config.objective), *later, strict=True))
+    for _, objective in later:
+        check_tokens(limits, replace(config, objective=objective))
     config = replace(config, curvature_every=0, gradients_every=0, spectra_every=0, factors_every=0, eval_every=0)
-    return jobs.add(BackgroundChain, config, lane_styles(config.lanes), owner, then=tuple(tasks))
+    return jobs.add(BackgroundChain, config, lane_styles(config.lanes), owner, then=tuple(later))
 
 
 class ChainParts(NamedTuple):
@@ -73,7 +87,7 @@ class ChainParts(NamedTuple):
 def view(work: BackgroundChain, ahead: Wait, last: bool) -> ChainParts:
     """Show a chain, with what is `ahead` of it; the page's last update is `last`."""
     known = work.chain
-    words = f"{work.races} tasks, {len(work.styles)} lanes" if work.state == FINISHED else work.note
+    words = f"{1 + len(work.then)} tasks, {len(work.styles)} lanes" if work.state == FINISHED else work.note
     return ChainParts(
         held=work.id,
         status=work_status(work, ahead, words),
@@ -91,23 +105,23 @@ def build(desk: Desk) -> list[Any]:
         "base of its own, and starts again from that</span></h2>"
     )
     key = held("chain")
+    entries = task_choices({entry: task for entry, (task, _) in later_links().items()})
     with gr.Row(elem_classes="measuring"):
         then = gr.Dropdown(
-            task_choices(), value=[], label="After the task of the set-up, on", multiselect=True,
+            entries, value=[], label="After the task of the set-up, on", multiselect=True,
             max_choices=MOST_LINKS - 1, elem_id="chain-tasks", min_width=0,
         )  # fmt: skip
         start = small_button("Train again", "chain-button", variant="primary")
         stop = small_button("■ Stop", "chain-stop-button", interactive=False)
     status = element(remark(BEFORE), elem_id="chain-status")
     words = element("", elem_id="chain-words")
-    figures = live_figures(elem_id="chain-figures")
-    desk.parts["chain"] = then, ChainParts(key, status, words, figures, start, stop)
+    desk.parts["chain"] = then, ChainParts(key, status, words, live_figures(elem_id="chain-figures"), start, stop)
     return []
 
 
 BEFORE = (
-    "It trains the lanes of the set-up on its task, then on each of these, with the same steps, and shows what each "
-    "lane has learned and lost after every task. With --chain the command line writes the adapters, too."
+    "It trains the lanes of the set-up on its task, then on each of these, from right answers where it names nothing "
+    "else, and shows what each lane has learned and lost. With --chain the command line writes the adapters, too."
 )
 
 CARD = Card("chain", (), build, lambda view: [], tab="chain")
@@ -120,8 +134,7 @@ def connect(desk: Desk, demo: gr.Blocks, controls: SetUpControls, files: Visitor
 
     def put(own: OwnFiles, asked: Sequence[Any], owner: Visitor) -> BackgroundChain:
         *setup, tasks = asked
-        config = SetUp.from_controls(limits, setup, own).to_config(limits, own)
-        return train_again(jobs, limits, config, tasks, owner)
+        return train_again(jobs, limits, SetUp.from_controls(limits, setup, own).to_config(limits, own), tasks, owner)
 
     work = PageWork({parts.held: BackgroundChain}, parts, parts.status, view)
     work.connect(demo, jobs, files, [StartButton(parts.start, [*controls, then], put)], parts.stop)

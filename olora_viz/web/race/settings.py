@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,9 +35,15 @@ from olora_viz.web.parts.setup import SetUp, SetUpControls, rows_of
 from olora_viz.web.race import presets
 
 
-def task_choices() -> list[tuple[str, str]]:
-    """Return the words and the names of the tasks that every visitor may choose, as a list of a page offers them."""
-    return [(name.replace("-", " ") + ("" if version_of_task(name) else TO_DOWNLOAD), name) for name in TASKS]
+def task_choices(entries: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """Return the words and the names of the tasks that every visitor may choose, as a list of a page offers them.
+
+    Args:
+        entries: the task of each entry of the list, by its name; by default the tasks.
+    """
+    entries = entries or {name: name for name in TASKS}
+    here = {task: "" if version_of_task(task) else TO_DOWNLOAD for task in TASKS}
+    return [(name.replace("-", " ") + here[task], name) for name, task in entries.items()]
 
 
 def choices_of(limits: Limits) -> dict[str, list[tuple[str, str]]]:
@@ -200,22 +206,14 @@ def problem_of(steps: Any, values: Any) -> str:
     """
     wrong, number = Problems(), str(steps)[:9]
     checked_settings(int(number) if number.isascii() and number.isdecimal() else 1, values, wrong)
-    try:
-        wrong.report()
-    except ValueError as error:
-        return str(error)
-    return ""
+    return str(wrong)
 
 
 def counts_problem(limits: Limits, steps: Any, batch: Any, seed: Any) -> Markup:
     """Return what is wrong with steps, prompts per step and seed; empty if nothing is."""
     wrong = Problems()
     checked_counts(limits, steps, batch, seed, wrong)
-    try:
-        wrong.report()
-    except ValueError as error:
-        return problem(f"{error}.")
-    return Markup("")
+    return problem(f"{wrong}.") if str(wrong) else Markup("")
 
 
 def _input(setting: RaceField) -> Markup:
