@@ -86,6 +86,12 @@ def is_dense(init: str) -> bool:
     return entry is not None and entry.dense
 
 
+def freezes_B(init: str) -> bool:
+    """Return whether an initialization trains A alone; not if it is not listed."""
+    entry = INITIALIZERS.get(init)
+    return entry is not None and entry.frozen_B
+
+
 def check_weight_start(init: str) -> None:
     """Check that an initialization starts from the weight alone."""
     if init not in INITIALIZERS:

@@ -11,13 +11,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from olora_viz.initializers import check_name, is_dense, label_of
+from olora_viz.initializers import check_name, freezes_B, is_dense, label_of
 from olora_viz.lanes.alpha import Alpha, alpha_at, alpha_word
+from olora_viz.lanes.optimizers import OF_OPTIMIZERS, OPTIMIZERS
 from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.lanes.targets import Targets, short_targets, target_names
 from olora_viz.machine.checks import check_whole, suggesting, unknown
 from olora_viz.machine.tables import call, changed, table
-from olora_viz.machine.wording import compact, exact
+from olora_viz.machine.wording import and_, compact, exact
 
 MAX_LANES = 64
 """Maximum lanes of one race."""
@@ -32,6 +33,7 @@ AGAINST_DIM = {
     "params": "both say how many numbers the lane trains",
     "lora_plus": "a direction moves A and B alike",
     "fair": "the fair rate is for the curvature along every entry",
+    "opt": "the other optimizers move A and B",
 }
 """The keys that a lane with `Lane.dim` cannot have, and why."""
 
@@ -93,6 +95,11 @@ class Lane:
             draws, nats per token, added to the loss.
         advantage: of the objective ``reinforce``: ``mean``, the reward minus the mean one of the same prompt's
             answers, or ``normalized``, that divided by their standard deviation.
+        opt: the optimizer, of `OPTIMIZERS`: ``adamw``, ``sgd``, ``muon``, ``riemannian`` or ``lora_fa``. Weight
+            decay is decoupled with each.
+        momentum: of the optimizers ``sgd`` and ``muon``, in [0, 1): what is left of a step's gradient in the next one.
+            None for 0.9 and 0.95.
+        damping: of the optimizer ``riemannian``, > 0: the δ in (BᵀB + δI)⁻¹ and (AAᵀ + δI)⁻¹, PEFT's ``reg``.
 
     Examples:
         >>> import olora_viz as ov
@@ -130,6 +137,9 @@ class Lane:
     beta: float = 0.1
     kl: float = 0.0
     advantage: str = ADVANTAGES[0]
+    opt: str = "adamw"
+    momentum: float | None = None
+    damping: float = 0.01
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -149,8 +159,9 @@ class Lane:
             _positive("clip", self.clip)
         _positive("lora_plus", self.lora_plus)
         _positive("beta", self.beta)
-        for name in ("beta1", "beta2", "dropout", "replay"):
-            value = getattr(self, name)
+        _positive("damping", self.damping)
+        for name in ("beta1", "beta2", "dropout", "replay", "momentum"):
+            value = 0 if (given := getattr(self, name)) is None else given
             if not (_is_number(value) and 0 <= value < 1):
                 raise ValueError(f"{name} must be a number from 0 to below 1, not {value!r}")
         if not self.beta1**2 < self.beta2:
@@ -197,10 +208,27 @@ class Lane:
             for name, why in AGAINST_DIM.items():
                 if getattr(self, name) != getattr(Lane, name):
                     raise ValueError(f"dim {self.dim} and {name} {getattr(self, name)} do not go together: {why}")
+        self._check_optimizer()
         if self.replays and self.fair:
             raise ValueError(
                 f"{self.replay_words} and a fair rate do not go together: it is for the task's loss alone"
             )
+
+    def _check_optimizer(self) -> None:
+        if self.opt not in OPTIMIZERS:
+            raise ValueError(unknown("optimizer", str(self.opt), OPTIMIZERS))
+        its, opt = OPTIMIZERS[self.opt], f"opt {self.opt}"
+        for name in OF_OPTIMIZERS:
+            value = getattr(self, name)
+            if value != getattr(Lane, name) and name not in its.keys:
+                having = and_([other for other, each in OPTIMIZERS.items() if name in each.keys])
+                raise ValueError(f"{name} {value:g} is not a key of {opt}: it goes with {having}")
+        if self.is_dense and not its.takes_dense:
+            raise ValueError(f"{opt} is not possible for {self.init}, which has no A and B")
+        if its.freezes_A and freezes_B(self.init):
+            raise ValueError(f"{opt} trains B alone, and {self.init} A alone: nothing would be trained")
+        if self.fair and self.opt != Lane.opt:
+            raise ValueError(f"{opt} and a fair rate do not go together: the fair rate is for {Lane.opt}")
 
     def __repr__(self) -> str:
         """Return the call that makes it, without default values."""
@@ -230,8 +258,16 @@ class Lane:
     @property
     def replay_words(self) -> str:
         """The keys with which it does, as they are written."""
-        words = {"replay": f"{self.replay:g}", "replay_from": self.replay_from, "keep_kl": f"{self.keep_kl:g}"}
-        return ", ".join(f"{key}={word}" for key, word in words.items() if getattr(self, key) != getattr(Lane, key))
+        return self.words("replay", "replay_from", "keep_kl")
+
+    def words(self, *keys: str) -> str:
+        """Return some of the lane's keys as they are written, without default values.
+
+        >>> Lane("lora", opt="muon", momentum=0.8).words("opt", "momentum", "damping")
+        'opt=muon, momentum=0.8'
+        """
+        given = [(key, getattr(self, key)) for key in keys if getattr(self, key) != getattr(Lane, key)]
+        return ", ".join(f"{key}={value if isinstance(value, str) else f'{value:g}'}" for key, value in given)
 
     @property
     def scale(self) -> float:
@@ -306,7 +342,7 @@ SHOWN_NAMES = {
     "lr": "", "r": "r", "alpha": "α/r", "seed": "seed", "lora_plus": "LoRA+", "dropout": "dropout", "beta1": "β₁",
     "beta2": "β₂", "targets": "", "schedule": "", "warmup": "warm-up", "params": "params", "dim": "dim",
     "replay": "replay", "replay_from": "", "keep_kl": "keep KL", "rslora": "rsLoRA",
-    "beta": "β", "kl": "KL", "advantage": "",
+    "beta": "β", "kl": "KL", "advantage": "", "opt": "", "momentum": "momentum", "damping": "δ",
 }  # fmt: skip
 """What a display name calls a key of a lane, if not by its own name; rates, targets and schedules need none."""
 

@@ -235,6 +235,9 @@ _READERS: dict[str, tuple[Any, str]] = {
     "beta": (float, "a positive number"),
     "kl": (float, "a number"),
     "advantage": (str, "a word"),
+    "opt": (str, "a word"),
+    "momentum": (float, "a number"),
+    "damping": (float, "a positive number"),
     "label": (str, "a word"),
 }
 

@@ -1,9 +1,9 @@
-"""AdamW on the rows of theta, with the settings of each lane, finite updates, and the rows that were best."""
+"""The lanes' optimizers on the rows of theta, with the settings of each lane, finite updates, and the best rows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.optimizers import OPTIMIZERS, Turn
+from olora_viz.lanes.plan import Layout
 from olora_viz.lanes.subspace import Subspace
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -63,7 +65,7 @@ class LaneOptimizer:
     Args:
         theta: (K, P), with its gradient at every step.
         lanes: K, with their betas, weight decay, clipping and LoRA+ ratio.
-        sizes: numbers of columns of theta for each A and B, see `Lanes.sizes`.
+        layout: where theta holds A and B.
         frozen: (K, P), mask of frozen parameters, with zero gradient and no weight decay. None if all are trained.
         spaces: of the lanes with `Lane.dim`. Such a lane has AdamW on v, whose moments are the first d columns of its
             row; every update writes θ⁰ + P v into its row of theta. Clipping is by the norm of Pᵀ g, weight decay
@@ -74,7 +76,7 @@ class LaneOptimizer:
         self,
         theta: Tensor,
         lanes: Sequence[Lane],
-        sizes: Sequence[int],
+        layout: Layout,
         frozen: Tensor | None = None,
         spaces: Mapping[int, Subspace] | None = None,
     ) -> None:
@@ -92,9 +94,19 @@ class LaneOptimizer:
         self._parts = [
             _Part(k, ratio, tuple((at, nn.Parameter(self._v.get(k, self._rows[k])[at])) for at in columns))
             for k, lane in enumerate(lanes)
-            for ratio, columns in _rates(lane, sizes)
+            for ratio, columns in _rates(lane, layout.sizes)
         ]
         self._adamw = torch.optim.AdamW([_group(part, lanes[part.lane]) for part in self._parts], fused=True)
+        # Of the lanes that do not move as AdamW moves them along their gradients.
+        self._layout, self._together = layout, _together(lanes, layout)
+        self._own = [k for k, lane in enumerate(lanes) if OPTIMIZERS[lane.opt].momentum is not None]
+        self._momentum, self._damping, self._scale = theta.new_tensor(
+            [
+                [OPTIMIZERS[lane.opt].momentum or 0.0 if lane.momentum is None else lane.momentum for lane in lanes],
+                [lane.damping for lane in lanes],
+                [lane.scale for lane in lanes],
+            ]
+        )
         # AdamW's state is created here, not in its first step, so that its moments are views too.
         self._moments = {name: torch.zeros_like(self._rows) for name in MOMENTS}
         self._clocks: list[list[Tensor]] = [[] for _ in lanes]
@@ -108,7 +120,9 @@ class LaneOptimizer:
         self._clip = None if min(clips) == math.inf else torch.tensor(clips, device=theta.device)
         self._decay = np.array([lane.weight_decay for lane in lanes])
         self._fastest = np.array([max(1.0, lane.lora_plus) for lane in lanes])
-        self._ratio = np.array([largest_ratio(lane.beta1, lane.beta2) for lane in lanes])
+        self._ratio = np.array(
+            [largest_ratio(lane.beta1, lane.beta2) if lane.opt == Lane.opt else math.inf for lane in lanes]
+        )
         # Not the largest number itself: factorizations of A and B have to be finite too.
         self._limit = torch.finfo(theta.dtype).max / 1e4
         self._reach = self._largest()
@@ -152,18 +166,50 @@ class LaneOptimizer:
         gradient = self._theta.grad
         if self._clip is not None:  # as `clip_grad_norm_` does
             gradient.mul_((self._clip / (norms + 1e-6)).clamp(max=1.0)[:, None])
+        self._turn(gradient, out)
         for part in self._parts:
             space, row = self._spaces.get(part.lane), gradient[part.lane]
             row = space.project(row) if space else row
             for at, piece in part.pieces:
-                piece.grad = None if out[part.lane] else row[at]
+                piece.grad = None if out[part.lane] or part.lane in self._own else row[at]
         held = {k: self._rows[k].clone() for k in self._frozen}
         self._adamw.step()
+        for part, group in zip(self._parts, self._adamw.param_groups, strict=True):
+            if part.lane in self._own and not out[part.lane]:
+                for at, piece in part.pieces:
+                    piece.data.mul_(1.0 - group["lr"] * group["weight_decay"])
+                    piece.data.sub_(group["lr"] * gradient[part.lane, at])
         for k, row in held.items():
             self._rows[k] = torch.where(self._frozen[k], row, self._rows[k])
         for k, space in self._spaces.items():
             if not out[k]:
                 space.put(self._v[k], self._rows[k])
+
+    def _turn(self, gradient: Tensor, out: np.ndarray) -> None:
+        """Put the directions of the lanes with another optimizer than AdamW in the place of their gradients (K, P)."""
+        moment = self._moments[MOMENTS[0]]
+        for k in self._own:
+            if not out[k]:
+                moment[k].mul_(self._momentum[k]).add_(gradient[k])
+        if not self._together:
+            return
+        turned = gradient.clone()
+        for those in self._together:
+            its = [k for k in those.lanes if not out[k]]
+            if not its:
+                continue
+
+            def of(M: Tensor, its: list[int] = its, those: _Together = those) -> Iterator[Tensor]:
+                views = [self._layout.factors(M, layer) for layer in those.layers]
+                yield torch.stack([A[its, : those.rank] for A, _ in views])
+                yield torch.stack([B[its, :, : those.rank_of_B] for _, B in views])
+
+            keys = (values[its, None, None] for values in (self._momentum, self._damping, self._scale))
+            directed = those.direction(Turn(*of(self._rows), *of(gradient), *of(moment), *keys))
+            for layer, of_A, of_B in zip(those.layers, *directed, strict=True):
+                A, B = self._layout.factors(turned, layer)
+                A[its, : those.rank], B[its, :, : those.rank_of_B] = of_A, of_B
+        gradient.copy_(turned)
 
     def overflown(self, near: Sequence[int], before: BeforeUpdate) -> np.ndarray:
         """Put back the lanes of `may_overflow` whose update was not finite or close to overflow.
@@ -247,6 +293,36 @@ def _rates(lane: Lane, sizes: Sequence[int]) -> list[tuple[float, list[slice]]]:
         return [(1.0, [slice(0, ends[-1])])]
     columns = [slice(*ends) for ends in pairwise(ends)]
     return [(1.0, columns[::2]), (lane.lora_plus, columns[1::2])]
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Lanes with one optimizer other than AdamW, in layers of one shape, where they have one rank."""
+
+    direction: Callable[[Turn], tuple[Tensor, Tensor]]
+    lanes: tuple[int, ...]
+    layers: list[str]
+    rank: int
+    rank_of_B: int
+    """0 of full fine-tuning, else the rank."""
+
+
+def _together(lanes: Sequence[Lane], layout: Layout) -> list[_Together]:
+    """Return the lanes and layers that an optimizer treats at once."""
+    layers: dict[tuple[Any, ...], list[str]] = {}
+    for layer, ranks in layout.ranks.items():
+        those: dict[tuple[str, int, bool], list[int]] = {}
+        for k, (lane, rank) in enumerate(zip(lanes, ranks, strict=True)):
+            if OPTIMIZERS[lane.opt].direction and rank:
+                those.setdefault((lane.opt, rank, lane.is_dense), []).append(k)
+        for (opt, rank, dense), its in those.items():
+            layers.setdefault((opt, rank, dense, tuple(its), layout.shapes(layer)), []).append(layer)
+    together = []
+    for (opt, rank, dense, its, _), names in layers.items():
+        direction = OPTIMIZERS[opt].direction
+        assert direction
+        together.append(_Together(direction, its, names, rank, 0 if dense else rank))
+    return together
 
 
 def _group(part: _Part, lane: Lane) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from olora_viz.initializers import READS, Calibration, Initializer, Start, check
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane, Targets, check_count
 from olora_viz.lanes.layers import Coverage, adaptable_layers, check_finite, coverage_of, target_layers, weight_of
+from olora_viz.lanes.optimizers import OPTIMIZERS
 from olora_viz.lanes.past import Past
 from olora_viz.machine.devices import kind_of
 from olora_viz.machine.memory import of_several_lanes
@@ -160,8 +161,8 @@ class AdapterPlan:
     def entries(self) -> tuple[int, ...]:
         """(K) number of entries of each lane's A and B that are not frozen."""
         return tuple(
-            sum(self.ranks[name][k] * (into + out * (not start.frozen_B)) for name, (out, into) in self.shapes.items())
-            for k, start in enumerate(self.starts)
+            sum(self.ranks[name][k] * _trained(lane, *shape) for name, shape in self.shapes.items())
+            for k, lane in enumerate(self.lanes)
         )
 
     @property
@@ -266,8 +267,7 @@ class AdapterPlan:
     def _ranked(self, lane: Lane) -> Lane:
         """Return a lane with the rank that its number of parameters comes nearest to."""
         shapes = [weight_of(self.layers[name]).shape for name in self.chosen[lane.targets]]
-        frozen = entry_of(lane.init).frozen_B
-        each = sum(into + out * (not frozen) for out, into in shapes)
+        each = sum(_trained(lane, *shape) for shape in shapes)
         assert isinstance(lane.params, int)
         rank, largest = round(lane.params / each), min(map(min, shapes))
         if not 1 <= rank <= largest:
@@ -392,13 +392,19 @@ def start_matrix(
 
 
 def frozen_mask(plan: AdapterPlan, theta: Float[Tensor, "K P"]) -> Bool[Tensor, "K P"] | None:
-    """Return the mask of the B that are not trained; None if there are none."""
-    if not plan.frozen_B:
+    """Return the mask of the A and B that are not trained; None if there are none."""
+    frozen_A = [k for k, lane in enumerate(plan.lanes) if OPTIMIZERS[lane.opt].freezes_A]
+    if not plan.frozen_B and not frozen_A:
         return None
     mask = torch.zeros_like(theta, dtype=torch.bool)
-    for _, B in plan.layout.split(mask).values():
-        B[plan.frozen_B] = True
+    for A, B in plan.layout.split(mask).values():
+        A[frozen_A], B[plan.frozen_B] = True, True
     return mask if mask.any() else None
+
+
+def _trained(lane: Lane, out: int, into: int) -> int:
+    """Return the number of entries that a lane trains per rank of a layer."""
+    return into * (not OPTIMIZERS[lane.opt].freezes_A) + out * (not entry_of(lane.init).frozen_B)
 
 
 def fill(A: Tensor, B: Tensor, factors: Start) -> None:

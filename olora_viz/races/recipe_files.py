@@ -193,6 +193,9 @@ class _Recipe:
             notes.append(
                 "It splits prompt and answer before it makes tokens of them; the race makes tokens of both together."
             )
+        if self.lane.opt != Lane.opt:
+            words = self.lane.words("opt", "momentum", "damping")
+            notes.append(f"It trains with AdamW; measured was {words}, whose rates are others.")
         if self.lane.dim is not None:
             notes.append(f"It trains every entry of A and B; measured were {self.lane.dim} directions alone.")
         if self.lane.replays:

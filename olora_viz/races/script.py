@@ -77,6 +77,12 @@ def peft_script(config: RaceConfig, rows: Task | None = None) -> str:
                 f"the script with PEFT cannot train lane {label!r} along {lane.dim} directions; the script with "
                 "olora_viz can"
             )
+        if (lane.opt == "sgd" and lane.weight_decay) or (lane.opt == "riemannian" and lane.lora_plus != 1):
+            raise ValueError(
+                f"the script with PEFT cannot train lane {label!r}: its {lane.opt} has no "
+                f"{'decoupled weight decay' if lane.weight_decay else 'rate of its own for B'}; the script with "
+                "olora_viz can"
+            )
         if lane.replays:
             raise ValueError(
                 f"the script with PEFT cannot train lane {label!r} with {lane.replay_words}; the script with "
@@ -105,9 +111,15 @@ def peft_script(config: RaceConfig, rows: Task | None = None) -> str:
         f"{_load(config)}\n\n"
     )
     text = _filled("with_peft", settings)
-    own = text if config.objective == IMITATION else _template(config.objective)
-    before, _, after = _parts(text, "objective")
-    return f"{before}{_parts(own, 'objective')[1].rstrip()}\n{after}"
+    others = any(lane.opt != Lane.opt for lane in config.lanes)
+    text = _replaced(text, "objective", "with_peft" if config.objective == IMITATION else config.objective)
+    return _replaced(text, "optimizer", "optimizers" if others else "with_peft")
+
+
+def _replaced(text: str, mark: str, template: str) -> str:
+    """Return a script with another template's part in place of its own."""
+    before, _, after = _parts(text, mark)
+    return f"{before}{_parts(_template(template), mark)[1].rstrip()}\n{after}"
 
 
 def _filled(template: str, settings: str) -> str:

@@ -369,7 +369,7 @@ class Trainer:
         self._footprint = footprint
         self._groups = groups_of(lanes.plan, footprint.training.bytes(data.trained_with(config.prompts_in_pass)))
         spaces = subspaces(lanes.plan, lanes.theta, lanes.frozen)
-        self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen, spaces)
+        self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.plan.layout, lanes.frozen, spaces)
         self._recorder = GradientRecorder(lanes)
         self._replay = Replay.of(config, data, lanes, progress)
         self._objective = OBJECTIVES[config.objective](config, data, lanes)

@@ -140,7 +140,7 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
 
 SETTINGS = (
     "rank", "scaling", "weight decay", "clipping", "betas", "LoRA+ ratio", "dropout", "targets", "schedule", "warm-up",
-    "directions", "replay",
+    "directions", "replay", "optimizer", "objective",
 )  # fmt: skip
 """The names of what a `Setting` holds, in its order."""
 
@@ -160,6 +160,8 @@ class Setting(NamedTuple):
     warmup: int | float | None
     dim: int | None
     replay: str
+    optimizer: str
+    objective: str
 
     @classmethod
     def of(cls, lane: Lane) -> Setting:
@@ -167,7 +169,8 @@ class Setting(NamedTuple):
         return cls(
             lane.r, lane.scale, lane.weight_decay, lane.clip, (lane.beta1, lane.beta2),
             lane.lora_plus, lane.dropout, lane.targets, lane.schedule, lane.warmup, lane.dim,
-            lane.replay_words if lane.replays else "",
+            lane.replay_words if lane.replays else "", lane.words("opt", "momentum", "damping"),
+            lane.words("beta", "kl", "advantage"),
         )  # fmt: skip
 
 

@@ -28,8 +28,7 @@ from olora_viz.studies.axes import in_words, plain
 from olora_viz.studies.method import keys_of, lane_of
 from olora_viz.studies.preregistration import SETUP, read_setup, write_setup
 from olora_viz.studies.run import Planned, ended_race
-from olora_viz.studies.search import RATE_DIGITS
-from olora_viz.studies.study import Study
+from olora_viz.studies.study import RATE_DIGITS, Study
 from olora_viz.tasks.keep import NONE
 
 SEARCH_FOLDER = "search"

@@ -15,7 +15,7 @@ from olora_viz.machine.wording import rounded
 from olora_viz.studies.method import lane_of, own_rate
 from olora_viz.studies.rows import Losses, Rows, gain_of
 from olora_viz.studies.statistics import choose
-from olora_viz.studies.study import Candidate, Cell, Settings, Study, Trial, as_candidate
+from olora_viz.studies.study import RATE_DIGITS, Candidate, Cell, Settings, Study, Trial, as_candidate
 
 
 def most_trials(study: Study) -> int:
@@ -27,9 +27,6 @@ def most_trials(study: Study) -> int:
     firsts = sum(len(study.candidates(method)) for method in study.compare) * study.first_seeds
     return len(study.cells()) * (firsts + halves + len(study.compare) * (study.seeds - study.first_seeds))
 
-
-RATE_DIGITS = 3
-"""Digits of a rate that is added, so that it reads well and is equal when it is derived again."""
 
 MOST_EXTENSIONS = 4
 """Maximum number of rates added to the grid of a cell on either side."""
@@ -104,7 +101,11 @@ def grid_of(study: Study, cell: Cell, losses: Collection[Trial], tuned: Settings
         tuned: what is tuned beside the rate; by default the first of the study's `choices`.
     """
     tuned = study.choices()[0] if tuned is None else tuned
-    return [*reversed(_added(study, cell, losses, -1, tuned)), *study.lrs, *_added(study, cell, losses, 1, tuned)]
+    return [
+        *reversed(_added(study, cell, losses, -1, tuned)),
+        *study.lrs_in(cell, tuned),
+        *_added(study, cell, losses, 1, tuned),
+    ]
 
 
 def rates_tried(study: Study, cell: Cell, method: str, losses: Losses, tuned: Settings | None = None) -> list[float]:
@@ -222,14 +223,14 @@ def _added(study: Study, cell: Cell, known: Collection[Trial], side: int, tuned:
     def was_run(lr: float) -> bool:
         return any(Trial(cell, method, lr, 0, tuned) in known for method in study.tuned_methods)
 
-    return list(itertools.takewhile(was_run, _outside(study, side)))
+    return list(itertools.takewhile(was_run, _outside(study.lrs_in(cell, tuned), side)))
 
 
-def _outside(study: Study, side: int) -> list[float]:
-    """Return the rates that may be added beyond one edge of the grid, the nearest first."""
-    if len(study.lrs) < 2:
+def _outside(lrs: Sequence[float], side: int) -> list[float]:
+    """Return the rates that may be added beyond one edge of those tried at first, the nearest first."""
+    if len(lrs) < 2:
         return []
-    edge, inner = (study.lrs[-1], study.lrs[-2]) if side > 0 else study.lrs[:2]
+    edge, inner = (lrs[-1], lrs[-2]) if side > 0 else lrs[:2]
     factor = edge / inner
     return [rounded(edge * factor**n, RATE_DIGITS) for n in range(1, MOST_EXTENSIONS + 1)]
 
@@ -245,7 +246,7 @@ def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list
     for tuned in study.choices():
         grid = grid_of(study, cell, losses, tuned)
         for side, edge in ((-1, grid[0]), (1, grid[-1])):
-            outside = _outside(study, side)[: MOST_EXTENSIONS if rows is None else MOST_IN_TIME]
+            outside = _outside(study.lrs_in(cell, tuned), side)[: MOST_EXTENSIONS if rows is None else MOST_IN_TIME]
             at_edge = [method for method, at in bests.items() if at == Candidate(edge, tuned)]
             if rows is not None and side < 0:
                 edges = [Candidate(edge, tuned)]

@@ -88,6 +88,8 @@ def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
         "warm-up": "no warm-up of their own" if setting.warmup is None else f"warm-up: {warmup_words(setting.warmup)}",
         "directions": "every entry trained" if setting.dim is None else f"{setting.dim} directions",
         "replay": setting.replay or "nothing replayed",
+        "optimizer": setting.optimizer or "AdamW",
+        "objective": setting.objective or "no key of the objective",
     }
     if {lane.seed for lane in lanes} != set(seeds):
         words["seed"] = f"seed{'s' * (len(seeds) > 1)} {and_([str(seed) for seed in seeds])}"

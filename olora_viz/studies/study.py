@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.optimizers import OPTIMIZERS
 from olora_viz.lanes.schedule import plain as plain_schedule
 from olora_viz.machine.checks import suggesting
 from olora_viz.machine.devices import dtype_name, resolve_device
 from olora_viz.machine.process import cores
 from olora_viz.machine.tables import brief, call
 from olora_viz.machine.toml_setup import KeyKind, TomlSetup, kinds_of
-from olora_viz.machine.wording import compact
+from olora_viz.machine.wording import compact, rounded
 from olora_viz.races.chain import check_links
 from olora_viz.races.config import DEFAULT_LANES, RaceConfig
 from olora_viz.studies.axes import OF_LANE, SHORT_FORMS, in_words, plain, read_axes
@@ -40,6 +41,9 @@ DEFAULT_RACE = RaceConfig(task="number-words", steps=100, eval_every=10, keep=NO
 
 RATES = (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 6e-3)
 """The default learning rates, a factor of about 1.8 apart."""
+
+RATE_DIGITS = 3
+"""Digits of a rate that is computed, so that it reads well and is equal when it is derived again."""
 
 OF_RACE = tuple(each.name for each in fields(RaceConfig) if each.name not in ("lanes", "batches"))
 """The settings of a race that are a study's, too."""
@@ -280,6 +284,11 @@ class Study:
     def lrs(self) -> tuple[float, ...]:
         """The learning rates that are tried at first, the lowest first."""
         return self.tune["lr"]
+
+    def lrs_in(self, cell: Cell, tuned: Settings) -> tuple[float, ...]:
+        """Return the learning rates that are tried at first in a cell: `lrs`, times `Optimizer.rate`."""
+        factor = OPTIMIZERS[(cell.settings | dict(tuned)).get("opt", Lane.opt)].rate
+        return tuple(rounded(lr * factor, RATE_DIGITS) if factor != 1 else lr for lr in self.lrs)
 
     def choices(self, method: str = "") -> list[Settings]:
         """Return the combinations of what is tuned beside the rate, of all methods or of one that has its own."""

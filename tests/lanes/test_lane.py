@@ -10,6 +10,7 @@ import pytest
 
 from olora_viz.lanes.lane import AGAINST_DIM, Lane, display_names, label_number, labels
 from olora_viz.lanes.lane_spec import parse_lanes, write_lane
+from olora_viz.lanes.optimizers import OF_OPTIMIZERS
 
 
 def test_alpha_is_the_rank_where_none_is_given():
@@ -186,13 +187,16 @@ VALUES = {
     "schedule": (None, "constant", "linear", "cosine"), "warmup": (None, 0, 5),
     "params": (None, 200_000, 1_500_000), "dim": (None, 4, 256), "replay": (0.0, 0.05),
     "replay_from": ("text", "base"), "keep_kl": (0.0, 0.1), "beta": (0.1, 0.5), "kl": (0.0, 0.1),
-    "advantage": ("mean", "normalized"),
+    "advantage": ("mean", "normalized"), "opt": ("adamw", "sgd", "muon"),
+    "momentum": (None, 0.5), "damping": (0.01, 1.0),
     "alpha": (4.0, 16.0, "3r", "sqrt(r)*5"),
     "weight_decay": (0.0, 0.1, 0.1000001), "clip": (None, 1.0, 1e-3), "rslora": (False, True), "fair": (False, True),
     "beta1": (0.0, 0.9), "beta2": (0.95, 0.999), "lora_plus": (1.0, 16.0), "dropout": (0.0, 0.05),
     "targets": (None, ("q_proj",), ("q_proj", "v_proj", *"abcdefghijklm"), ("q_proj", "k_proj", *"abcdefghijklm")),
 }  # fmt: skip
 """Values of every key of a lane, beside its start and its label."""
+OF = {"momentum": "sgd", "damping": "riemannian"}
+"""The optimizers of some keys."""
 
 
 def test_every_key_that_differs_is_named_in_labels_and_display_names():
@@ -203,7 +207,11 @@ def test_every_key_that_differs_is_named_in_labels_and_display_names():
             continue
         if "fair" in (key, other) and {key, other} & {"replay", "keep_kl"}:
             continue
-        lanes = [Lane("lora", **{key: a, other: b}) for a in VALUES[key] for b in VALUES[other]]
+        apart = {*OF_OPTIMIZERS, "fair", "dim"}  # what not every optimizer goes with
+        if {key, other} <= {"opt", *apart} and {key, other} & {"opt", *OF}:
+            continue
+        opt = next(({"opt": OF[one]} for one in (key, other) if one in OF), {})
+        lanes = [Lane("lora", **opt, **{key: a, other: b}) for a in VALUES[key] for b in VALUES[other]]
         # The rate of a fair lane is found by the race, whatever it was.
         distinct = list(dict.fromkeys(replace(lane, lr=1e-3) if lane.fair else lane for lane in lanes))
         names = display_names(distinct)

@@ -6,9 +6,11 @@ import torch
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.optimizer import LaneOptimizer, largest_ratio
+from olora_viz.lanes.plan import Layout
 
 P = 50
-SIZES = (20, 10, 5, 15)  # of A and B in two layers
+SHAPES = {"first": (10, 20), "second": (15, 5)}
+SIZES = (20, 10, 5, 15)  # of A and B in these layers, of rank 1
 
 
 def gradients(K: int, steps: int) -> list[torch.Tensor]:
@@ -16,10 +18,14 @@ def gradients(K: int, steps: int) -> list[torch.Tensor]:
     return [torch.randn(K, P, generator=generator) for _ in range(steps)]
 
 
+def layout(lanes) -> Layout:
+    return Layout(SHAPES, dict.fromkeys(SHAPES, [1] * len(lanes)))
+
+
 def made(lanes) -> tuple[torch.Tensor, LaneOptimizer]:
     theta = torch.randn(4, P, generator=torch.Generator().manual_seed(1))[: len(lanes)]
     theta = theta.clone().requires_grad_()
-    return theta, LaneOptimizer(theta, lanes, SIZES)
+    return theta, LaneOptimizer(theta, lanes, layout(lanes))
 
 
 def step(optimizer, theta, gradient, lanes, out=None) -> np.ndarray:
@@ -133,7 +139,7 @@ def test_a_restored_optimizer_goes_on_bitwise():
     for gradient in first:
         step(optimizer, theta, gradient, lanes)
     later = theta.detach().clone().requires_grad_()
-    other = LaneOptimizer(later, lanes, SIZES)
+    other = LaneOptimizer(later, lanes, layout(lanes))
     other.restore(optimizer.state())
     for gradient in second:
         step(optimizer, theta, gradient, lanes)

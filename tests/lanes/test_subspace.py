@@ -83,7 +83,7 @@ def test_a_lane_trains_as_adamw_trains_v_alone_with_a_dense_projection(lane: Lan
     beside = [Lane("lora", r=4, lr=0.1), lane, Lane("pissa", r=2, lr=0.1)]
     model, lanes, X, goal = regression(beside)
     spaces = subspaces(lanes.plan, lanes.theta, lanes.frozen)
-    optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen, spaces)
+    optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.plan.layout, lanes.frozen, spaces)
     single, (own,) = regression([beside[1]])[:2], [beside[1]]
     its = single[1]
     (space,) = subspaces(its.plan, its.theta, its.frozen).values()
@@ -157,7 +157,7 @@ def test_a_lane_moves_bitwise_the_same_beside_others_and_alone() -> None:
     every = [beside, *alone]
     spaces = [subspaces(each.plan, each.theta, each.frozen) for each in every]
     adams = [
-        LaneOptimizer(each.theta, each.lanes, each.sizes, each.frozen, of)
+        LaneOptimizer(each.theta, each.lanes, each.plan.layout, each.frozen, of)
         for each, of in zip(every, spaces, strict=True)
     ]
     real = [each.plan.layout.real(slice(None)) for each in every]

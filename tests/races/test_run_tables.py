@@ -77,6 +77,7 @@ KEYS = {
     "warmup": (None, 1), "targets": (("q_proj",), ("q_proj", "v_proj")), "lr": (1e-3, 3e-3),
     "dim": (None, 4), "replay": (0.0, 0.05), "replay_from": ("text", "base"), "keep_kl": (0.0, 0.1),
     "beta": (0.1, 0.5), "kl": (0.0, 0.1), "advantage": ("mean", "normalized"),
+    "opt": ("adamw", "sgd"), "momentum": (None, 0.5), "damping": (0.01, 1.0),
 }  # fmt: skip
 
 
@@ -85,7 +86,8 @@ KEYS = {
 )
 def test_a_table_of_steps_has_a_column_for_every_key_in_which_lanes_differ(key):
     values = {"r": (8, 4), "alpha": (None, "2r")}.get(key) or KEYS[key]
-    lanes = tuple(Lane("olora", **{key: value}) for value in values)
+    opt = {"momentum": {"opt": "sgd"}, "damping": {"opt": "riemannian"}}.get(key, {})
+    lanes = tuple(Lane("olora", **opt, **{key: value}) for value in values)
     frame = ov.steps_frame(made(), small(lanes, steps=3, keep="auto"))
     others = [name for name in frame if name not in STEP_COLUMNS]
     assert others == ["init", "r", "alpha", *({"lr": ["peak_lr"], "r": [], "alpha": []}.get(key, [key]))]

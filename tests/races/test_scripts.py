@@ -213,7 +213,7 @@ def test_a_template_runs_as_it_is(name, capsys):
 def test_a_script_is_its_template_but_for_the_settings(script):
     a, b = (script(replace(CONFIG, steps=steps)).splitlines() for steps in (3, 4))
     assert [one for one, other in zip(a, b, strict=True) if one != other] == ["    steps=3,"]
-    assert not re.search("ettings|# End of|# Objective", "\n".join(a))  # no mark of what was put in
+    assert not re.search("ettings|# End of|# Objective|# Optimizer", "\n".join(a))  # no mark of what was put in
     assert max(map(len, a)) <= 119
     assert "\n\n\n\n" not in "\n".join(a)
 
@@ -258,3 +258,27 @@ def test_a_fair_rate_has_to_be_found_before_peft_can_take_it():
     with pytest.raises(ValueError, match="lane 'olora' asks for a fair rate"):
         peft_script(config)
     assert "Lane('olora', lr=0.001, r=8, fair=True)" in olora_viz_script(config)
+
+
+OF_OPTIMIZERS = CONFIG.replace(
+    lanes=(
+        Lane("lora", lr=0.03, opt="sgd"),
+        Lane("olora", lr=0.03, opt="sgd", momentum=0.5, lora_plus=2.0, seed=1),
+        Lane("olora", lr=1e-3, opt="riemannian", damping=0.1, weight_decay=0.1),
+        Lane("pissa", lr=3e-3, opt="muon"),
+        Lane("lora", lr=3e-3, opt="lora_fa"),
+        Lane("olora", lr=1e-3),
+    )
+)
+
+
+def test_the_script_with_peft_has_the_optimizers_of_the_race(tmp_path, capsys):
+    """Muon and LoRA-FA round to bfloat16 in the libraries."""
+    losses = losses_of(OF_OPTIMIZERS)
+    found = peft_losses(OF_OPTIMIZERS, said_by(peft_script(OF_OPTIMIZERS), tmp_path, capsys))
+    np.testing.assert_allclose(found[:, [0, 1, 2, 5]], losses[:, [0, 1, 2, 5]], rtol=1e-3)
+    np.testing.assert_allclose(found, losses, rtol=1e-2)
+    assert (np.ptp(losses, axis=1)[1:] > 0.1).all()
+    for lane in (Lane("lora", opt="sgd", weight_decay=0.1), Lane("lora", opt="riemannian", lora_plus=2.0)):
+        with pytest.raises(ValueError, match=f"its {lane.opt} has no (decoupled weight decay|rate of its own for B)"):
+            peft_script(CONFIG.replace(lanes=(lane,)))

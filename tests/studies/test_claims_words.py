@@ -24,6 +24,7 @@ from support.planted_claims import (
     planted_choices,
     planted_forgetting,
     planted_objectives,
+    planted_optimizers,
     study_of_dtypes,
     study_of_lengths,
 )
@@ -48,12 +49,14 @@ from olora_viz.studies.claims import (
     little_replay,
     minor_starts,
     moves_further,
+    optimizer_levels,
     rate_against_full,
     rate_by_length,
     rate_by_rank,
     regularizes,
     result,
     smaller,
+    start_is_rate,
 )
 from olora_viz.studies.claims.claim import Finding
 from olora_viz.studies.claims.evidence import ClaimEvidence, Depth, Landscape
@@ -141,6 +144,8 @@ LEVEL = {
         lambda: forgetting_by_kl.judge(planted_objectives()),
         r"A function means that each is within 25%\.",
     ),
+    "optimizer-levels": (lambda: optimizer_levels.judge(planted_optimizers({})), LOSSES),
+    "start-is-rate": (lambda: start_is_rate.judge(planted_optimizers({})), LOSSES),
     "chain-level": (lambda: chain_level.judge(planted_chain({})), LOSSES),
     "little-replay": (
         lambda: little_replay.judge(planted_forgetting(OF_REPLAY, {})),

@@ -15,6 +15,7 @@ from support.study_folders import written
 
 from olora_viz.cli import study as study_verb
 from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.lanes.optimizers import OPTIMIZERS
 from olora_viz.learn.gallery import claims, judge
 from olora_viz.learn.gallery.claims import (
     CellVerdict,
@@ -31,7 +32,7 @@ from olora_viz.races.fields import OBJECTIVE_NAMES
 from olora_viz.studies import choices, forgetting, objectives, rows, sentences
 from olora_viz.studies import claims as claims_of_papers
 from olora_viz.studies.axes import AXES
-from olora_viz.studies.claims import CLAIMS
+from olora_viz.studies.claims import CLAIMS, optimizer_levels
 from olora_viz.studies.claims.claim import VERDICTS, Bar, Finding
 from olora_viz.studies.claims.commands import command_of_claim, command_of_study, setup_words
 from olora_viz.studies.claims.evidence import ClaimEvidence
@@ -130,10 +131,10 @@ def texts_of(path: Path) -> set[str]:
 def test_what_is_recorded_is_worded_as_its_judge_words_it_today(claim: str) -> None:
     folder = Path(claims_of_papers.__file__).parent
     own = (folder / f"{name}.py" for name in (claim.replace("-", "_"), "beside", "claim"))
-    names = *own, *(module.__file__ for module in (choices, forgetting, objectives, rows, sentences))
+    names = *own, *(module.__file__ for module in (choices, forgetting, objectives, optimizer_levels, rows, sentences))
     axes = (name.replace("_", " ") for name in AXES)
     said = {*VERDICTS, *DTYPES, *OBJECTIVE_NAMES, *axes, *map(label_of, INITIALIZERS)}.union(
-        *map(texts_of, map(Path, names))
+        (each.label for each in OPTIMIZERS.values()), *map(texts_of, map(Path, names))
     )
     for one in recorded_claims().of(claim):
         left = one.finding.words

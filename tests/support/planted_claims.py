@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from support.planted_losses import STUDY, Loss, bowl, noise, row, study
 
+from olora_viz.lanes.optimizers import OPTIMIZERS
 from olora_viz.studies.claims import (
     alpha,
     attention_alone,
@@ -106,6 +107,22 @@ Judge = Callable[[Verdicts], Finding]
 def on_attention(verdicts: Verdicts) -> Finding:
     counts = {method: EQUAL.get(method, 1) for method in verdicts.study.compare}
     return attention_alone.judge(verdicts, dict.fromkeys(verdicts.study.cells(), counts))
+
+
+OPTIMIZED = comparing("olora", "pissa").changed(across={"opt": ("adamw", "sgd", "riemannian")})
+
+
+def planted_optimizers(shifts: Mapping[tuple[str, str], float]) -> Verdicts:
+    """Return the verdicts of a study with these losses more than the reference's, by optimizer and method."""
+
+    def loss(its: Trial) -> float:
+        opt = its.cell.settings["opt"]
+        shift = shifts.get((opt, its.method), 0.0)
+        if math.isnan(shift):
+            shift = float(np.random.default_rng([its.seed, *its.method.encode()]).normal(0, 0.5))
+        return 1.0 + bowl(its.lr / OPTIMIZERS[opt].rate) + 0.1 * its.seed + shift
+
+    return study(loss, OPTIMIZED)
 
 
 JUDGES: dict[str, tuple[Judge, Study]] = {

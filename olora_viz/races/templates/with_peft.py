@@ -123,6 +123,15 @@ def losses(model, tokenizer, lane):
 # End of objective
 
 
+# Optimizer
+def optimizer_of(model, lane, groups):
+    """Return the optimizer of a lane; each of the groups has its own rate."""
+    return torch.optim.AdamW(groups, betas=(lane.beta1, lane.beta2), weight_decay=lane.weight_decay)
+
+
+# End of optimizer
+
+
 def train(k, initial):
     """Train lane k and print its loss and gradient norm at every step.
 
@@ -135,17 +144,15 @@ def train(k, initial):
     switch_on_dropout(model)
     trained = [p for p in model.parameters() if p.requires_grad]
     of_B = {id(p) for name, p in model.named_parameters() if ".lora_B." in name}
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in trained if id(p) not in of_B], "ratio": 1.0},
-            {"params": [p for p in trained if id(p) in of_B], "ratio": lane.lora_plus},
-        ],
-        betas=(lane.beta1, lane.beta2),
-        weight_decay=lane.weight_decay,
-    )
+    groups = [
+        {"params": [p for p in trained if id(p) not in of_B], "ratio": 1.0},
+        {"params": [p for p in trained if id(p) in of_B], "ratio": lane.lora_plus},
+    ]
+    optimizer = optimizer_of(model, lane, groups)
+    trained = [p for p in trained if p.requires_grad]
     for step, (loss, reported) in enumerate(losses(model, tokenizer, lane), start=1):
         for group in optimizer.param_groups:
-            group["lr"] = CONFIG.rates(step)[k] * group["ratio"]
+            group["lr"] = CONFIG.rates(step)[k] * group.get("ratio", 1.0)
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(trained, lane.clip or float("inf"))
