@@ -18,6 +18,7 @@ from .initializers import register as register
 from .initializers import starts as starts
 from .initializers import unregister as unregister
 from .initializers.corda import corda as corda
+from .initializers.corda_kpm import corda_kpm as corda_kpm
 from .initializers.eva import eva as eva
 from .initializers.full import full as full
 from .initializers.gaussian import gaussian as gaussian

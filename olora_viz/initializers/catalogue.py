@@ -41,7 +41,7 @@ INITIALIZERS: Catalogue[Initializer] = Catalogue(
 Examples:
     >>> import olora_viz as ov
     >>> len(ov.INITIALIZERS), list(ov.INITIALIZERS)[:3]
-    (24, ['lora', 'gaussian', 'init_ab'])
+    (25, ['lora', 'gaussian', 'init_ab'])
     >>> [name for name, start in ov.INITIALIZERS.items() if start.needs == "gradient"]
     ['lora_ga', 'lora_one']
 """
@@ -216,7 +216,7 @@ Examples:
     >>> ov.starts.pissa(torch.eye(4, 6), r=2).A.shape
     torch.Size([2, 6])
     >>> dir(ov.starts)[:3]
-    ['corda', 'eva', 'full']
+    ['corda', 'corda_kpm', 'eva']
 """
 
 MAY_TAKE = ("s", "generator", "calibration")

@@ -158,7 +158,7 @@ def test_orthogonal_refuses_an_odd_rank():
         start("orthogonal", weight((8, 8)), 5)
 
 
-@pytest.mark.parametrize("name", ["pissa", "pissa_fast", "milora", "corda", "lora_null"])
+@pytest.mark.parametrize("name", ["pissa", "pissa_fast", "milora", "corda", "corda_kpm", "lora_null"])
 @pytest.mark.parametrize("s", [0.0, -1.0, float("inf"), float("nan")])
 def test_singular_values_cannot_be_shared_out_over_a_scale_that_is_not_positive(name, s):
     with pytest.raises(ValueError, match=f"scale s = {s} is not a positive"):

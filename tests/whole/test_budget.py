@@ -4,9 +4,9 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = 367
+FILES = 368
 CEILING = {
-    "background": 1513, "checks": 475, "cli": 1299, "figures": 3348, "initializers": 875, "lanes": 3506, "learn": 2067,
+    "background": 1513, "checks": 475, "cli": 1299, "figures": 3348, "initializers": 894, "lanes": 3506, "learn": 2067,
     "machine": 1663, "measures": 1931, "models": 1005, "notebook": 1326, "races": 4292, "studies": 8482, "tasks": 2167,
     "views": 2634, "web": 6914,
 }  # fmt: skip
