@@ -4,11 +4,11 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = 368
+FILES = 369
 CEILING = {
-    "background": 1513, "checks": 475, "cli": 1299, "figures": 3348, "initializers": 894, "lanes": 3506, "learn": 2067,
+    "background": 1513, "checks": 625, "cli": 1305, "figures": 3348, "initializers": 892, "lanes": 3506, "learn": 2067,
     "machine": 1663, "measures": 1931, "models": 1005, "notebook": 1326, "races": 4292, "studies": 8482, "tasks": 2167,
-    "views": 2634, "web": 6914,
+    "views": 2634, "web": 6920,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
 
