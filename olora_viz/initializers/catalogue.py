@@ -272,9 +272,7 @@ class OwnStart:
                 in) and B (out, r).
         """
         check_rank(W, r)
-        given = {"s": s, "generator": seeded(generator), "calibration": calibration}
-        copy = precise(W).clone()
-        start = self._f(copy, r, **{word: given[word] for word in self._named})
+        start = self.call(precise(W).clone(), r, s=s, generator=seeded(generator), calibration=calibration)
         if not isinstance(start, Start):
             raise ValueError(f"{self.name!r} must return a Start(A, B), not a {type(start).__name__}")
         out, into = W.shape
@@ -288,3 +286,7 @@ class OwnStart:
                 raise ValueError(f"{rule} and finite; it holds NaN or infinity")
         like = precise(W)
         return Start(A=start.A.detach().to(like), B=start.B.detach().to(like))
+
+    def call(self, W: Matrix, r: int, **given: Any) -> Any:
+        """Call the function with those of the arguments that it names."""
+        return self._f(W, r, **{word: given[word] for word in self._named})

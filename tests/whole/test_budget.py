@@ -4,9 +4,9 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = 369
+FILES = 370
 CEILING = {
-    "background": 1513, "checks": 625, "cli": 1305, "figures": 3348, "initializers": 892, "lanes": 3506, "learn": 2067,
+    "background": 1513, "checks": 766, "cli": 1305, "figures": 3348, "initializers": 892, "lanes": 3506, "learn": 2067,
     "machine": 1663, "measures": 1931, "models": 1005, "notebook": 1326, "races": 4292, "studies": 8482, "tasks": 2167,
     "views": 2634, "web": 6920,
 }  # fmt: skip
