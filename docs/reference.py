@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-import trials
-
 import olora_viz as ov
 from olora_viz.__main__ import _parser
+from olora_viz.checks import trials
 from olora_viz.machine.files import FORMAT
 from olora_viz.races.fields import BY_NAME
 from olora_viz.studies.folder import BY_EXAMPLE, COLUMNS
@@ -33,19 +32,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def starts() -> str:
     """Write what every initialization of the catalogue needs, costs and keeps, and where it works."""
-    rows = []
-    for start in ov.INITIALIZERS.values():
-        trial = trials.on_layers(start)
-        product = "zero" if start.zero_product else "subtracted" if start.keeps_function else "**kept**"
-        trained = "ΔW" if start.dense else "A" if start.frozen_B else "A, B"
-        keeps, random, nested = (
-            "yes" if is_so else "no" for is_so in (trial.keeps_function, start.random, start.nested)
-        )
-        rows.append((
-            f"`{start.name}`", start.needs or "–", trials.cost_of(start), keeps, trials.on_four_bits(start),
-            trials.on_experts(start), trial.rank, random, product, trained, nested,
-        ))  # fmt: skip
-    return f"{_filter()}\n\n{_table(START_COLUMNS, rows)}"
+    return f"{_filter()}\n\n{_table(trials.COLUMNS, ((f'`{name}`', *cells) for name, *cells in trials.rows()))}"
 
 
 def start_texts() -> str:
@@ -54,11 +41,6 @@ def start_texts() -> str:
     rows = [(f"`{start.name}`", start.label, f"{start.summary} *{start.source}.*") for start in starts]
     return _table(("start", "label", "how"), rows)
 
-
-START_COLUMNS = (
-    "start", "needs", "costs", "keeps the function", "on 4 bits", "on experts", "rank as plain LoRA",
-    "random", "B⁰A⁰", "trains", "nested",
-)  # fmt: skip
 
 START_FILTERS = (
     ("needs no data", "needs", "–"),
@@ -73,7 +55,7 @@ START_FILTERS = (
 def _filter() -> str:
     """Write the boxes and the field by which `scripts/filter.js` filters the table of starts."""
     boxes = "\n".join(
-        f'<label><input type="checkbox" data-column="{START_COLUMNS.index(column)}" value="{value}"> {label}</label>'
+        f'<label><input type="checkbox" data-column="{trials.COLUMNS.index(column)}" value="{value}"> {label}</label>'
         for label, column, value in START_FILTERS
     )
     return (

@@ -19,7 +19,7 @@
   plot_adapter, figure_style
 - models and tasks: MODELS, load_model, TASKS, load_task, Task, Example
 - initializations: INITIALIZERS, and each as a function of ``ov.starts``, such as ``ov.starts.olora(W, r)``;
-  your own: Initializer, Start, Calibration, register, unregister
+  your own: Initializer, Start, Calibration, register, unregister, check_initializer
 - measurements: MEASURES; your own: Measure, register_measure, unregister_measure
 - findings: CLAIMS, recorded_claims, load_recording
 

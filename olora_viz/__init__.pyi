@@ -1,5 +1,7 @@
 """The public names and where they are written; `__init__` loads each when it is first used."""
 
+from .checks.laws import StartReport as StartReport
+from .checks.laws import check_initializer as check_initializer
 from .figures.adapter import plot_adapter as plot_adapter
 from .figures.in_print import FigureStyle as FigureStyle
 from .figures.in_print import figure_style as figure_style
@@ -18,6 +20,7 @@ from .initializers import register as register
 from .initializers import starts as starts
 from .initializers import unregister as unregister
 from .initializers.corda import corda as corda
+from .initializers.corda_kpm import corda_kpm as corda_kpm
 from .initializers.eva import eva as eva
 from .initializers.full import full as full
 from .initializers.gaussian import gaussian as gaussian

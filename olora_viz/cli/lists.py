@@ -16,7 +16,9 @@ def add_verbs(verb: Verb) -> None:
     """Add the four verbs."""
     verb("models", models, "list the named models")
     verb("tasks", tasks, "list the named tasks")
-    verb("initializers", initializers, "list the initializations of an adapter")
+    verb("initializers", initializers, "list the initializations of an adapter").add_argument(
+        "--table", action="store_true", help="print what each needs and costs, and where it works"
+    )
     verb("recipes", recipes, "list the defaults of toolkits, each of which is a lane, as in --lane recipe:peft")
 
 
@@ -38,6 +40,10 @@ def initializers(options: argparse.Namespace) -> int:
     """List the initializations."""
     from olora_viz.initializers import INITIALIZERS
 
+    if options.table:
+        from olora_viz.checks.trials import COLUMNS, rows
+
+        return _print(COLUMNS, [dict(zip(COLUMNS, row, strict=True)) for row in rows()], options)
     return _list(INITIALIZERS, ("name", "label", "source", "summary"), options)
 
 
@@ -60,8 +66,13 @@ def recipes(options: argparse.Namespace) -> int:
 
 
 def _list(catalogue: Mapping[str, Any], columns: tuple[str, ...], options: argparse.Namespace) -> int:
-    """Print attributes of entries as JSON lines, or as a table whose last column may be long."""
+    """Print attributes of entries."""
     rows = [{name: getattr(entry, name) for name in columns} for entry in catalogue.values()]
+    return _print(columns, rows, options)
+
+
+def _print(columns: tuple[str, ...], rows: list[dict[str, Any]], options: argparse.Namespace) -> int:
+    """Print rows as JSON lines, or as a table whose last column may be long."""
     if options.json:
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))

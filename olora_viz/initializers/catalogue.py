@@ -41,7 +41,7 @@ INITIALIZERS: Catalogue[Initializer] = Catalogue(
 Examples:
     >>> import olora_viz as ov
     >>> len(ov.INITIALIZERS), list(ov.INITIALIZERS)[:3]
-    (24, ['lora', 'gaussian', 'init_ab'])
+    (25, ['lora', 'gaussian', 'init_ab'])
     >>> [name for name, start in ov.INITIALIZERS.items() if start.needs == "gradient"]
     ['lora_ga', 'lora_one']
 """
@@ -222,7 +222,7 @@ Examples:
     >>> ov.starts.pissa(torch.eye(4, 6), r=2).A.shape
     torch.Size([2, 6])
     >>> dir(ov.starts)[:3]
-    ['corda', 'eva', 'full']
+    ['corda', 'corda_kpm', 'eva']
 """
 
 MAY_TAKE = ("s", "generator", "calibration")
@@ -278,9 +278,7 @@ class OwnStart:
                 in) and B (out, r).
         """
         check_rank(W, r)
-        given = {"s": s, "generator": seeded(generator), "calibration": calibration}
-        copy = precise(W).clone()
-        start = self._f(copy, r, **{word: given[word] for word in self._named})
+        start = self.call(precise(W).clone(), r, s=s, generator=seeded(generator), calibration=calibration)
         if not isinstance(start, Start):
             raise ValueError(f"{self.name!r} must return a Start(A, B), not a {type(start).__name__}")
         out, into = W.shape
@@ -294,3 +292,7 @@ class OwnStart:
                 raise ValueError(f"{rule} and finite; it holds NaN or infinity")
         like = precise(W)
         return Start(A=start.A.detach().to(like), B=start.B.detach().to(like))
+
+    def call(self, W: Matrix, r: int, **given: Any) -> Any:
+        """Call the function with those of the arguments that it names."""
+        return self._f(W, r, **{word: given[word] for word in self._named})

@@ -29,9 +29,9 @@ def corda(
     U_rᵀ W`, so `A⁰ = U_rᵀ W / √(S_r s)`, and `s B⁰A⁰ = U_r U_rᵀ W` is a projection of W, as in
     OLoRA. In each column of B the entry of largest magnitude is positive.
 
-    This is the paper's instruction-previewed mode, which adapts the leading components. The product does not depend on
-    the scale of C, but the split between A and B does; here `c = 1`. (PEFT divides each batch by its largest entry and
-    sums over tokens, so an outlier or a longer batch shifts magnitude between A and B.)
+    This is the paper's instruction-previewed mode, which adapts the leading components; `corda_kpm` is the other one.
+    The product does not depend on the scale of C, but the split between A and B does; here `c = 1`. (PEFT divides each
+    batch by its largest entry and sums over tokens, so an outlier or a longer batch shifts magnitude between A and B.)
 
     Where a singular value is zero (for instance W = 0), its row of A and its column of B are zero too. They are
     finite, but such a component never learns: each factor's gradient is proportional to the other.
@@ -49,17 +49,21 @@ def corda(
         tensor([[0., 0.],
                 [0., 4.]])
     """
+    return weighted_triplets(W, r, s, calibration, "corda", range(r))
+
+
+def weighted_triplets(W: Matrix, r: int, s: float, calibration: Calibration | None, name: str, places: range) -> Start:
+    """Start from the singular triplets of W C in these places; see `corda`."""
     check_rank(W, r)
     check_scale(s)
-    C = inputs_of(W, calibration, "corda").second_moment()
+    C = inputs_of(W, calibration, name).second_moment()
     C = C / C.diagonal().mean().clamp(min=torch.finfo(C.dtype).tiny)
     C.diagonal().add_(DAMPING)
     W = precise(W)
     U, S, _ = singular_triplets(W.double() @ C)
-    U, S = U[:, :r], S[:r]
     # Beyond the rank of W, S is rounding noise: do not divide by it.
     noise = S[0] * max(W.shape) * torch.finfo(S.dtype).eps
-    S = S.masked_fill(noise >= S, 0.0)
+    U, S = U[:, [*places]], S.masked_fill(noise >= S, 0.0)[[*places]]
     inverse = S.masked_fill(S == 0, torch.inf).mul(s).rsqrt()
     A = inverse[:, None] * (U.mT @ W.double())
     return Start(A=A.to(W), B=(U * (S / s).sqrt()).to(W))

@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 from support.shared import visiting
 
+from olora_viz.initializers import INITIALIZERS
 from olora_viz.web.parts.refused import INPUTS
 
 
@@ -31,6 +32,19 @@ def test_every_field_of_a_refused_value_is_marked_until_it_is_another(page: Page
         field.fill(before)
         field.press("Tab")
         expect(page.locator("[aria-invalid=true]")).to_have_count(0)
+
+
+def test_the_table_of_starts_is_filtered_by_words_and_is_not_on_the_first_screen(page: Page) -> None:
+    rows = page.locator("#which-start tbody tr:visible")
+    page.locator("#which-start summary").click()
+    expect(rows).to_have_count(len(INITIALIZERS))
+    page.locator("#which-start input").fill("corda INPUTS")
+    assert rows.locator("td:first-child").all_inner_texts() == ["CorDA", "CorDA KPM"]
+    expect(page.locator("#which-start output")).to_have_text(f"2 of {len(INITIALIZERS)}")
+    page.locator("#which-start input").fill("")
+    expect(rows).to_have_count(len(INITIALIZERS))
+    page.locator("#view-button").click()
+    expect(page.locator("#which-start")).to_be_hidden()
 
 
 def test_the_cells_of_a_lane_are_marked_one_by_one(page: Page) -> None:

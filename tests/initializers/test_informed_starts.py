@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 from support.starts import EPS, assert_close, calibration, every_dtype, every_shape, ranks, start, weight
 
-from olora_viz import Calibration, corda, eva, lora_da, lora_ga, lora_null, lora_one
+from olora_viz import INITIALIZERS, Calibration, corda, eva, lora_da, lora_ga, lora_null, lora_one
 
 
 def svd(G):
@@ -191,37 +191,47 @@ def damped(told: Calibration) -> torch.Tensor:
     return C + 0.01 * torch.eye(len(C), dtype=C.dtype)
 
 
+PLACES = {"corda": slice(None), "corda_kpm": slice(None, None, -1)}
+BOTH_MODES = pytest.mark.parametrize(("name", "places"), PLACES.items(), ids=PLACES)
+"""Of the singular triplets, the first ones or the last ones."""
+
+
 @every_shape
 @every_dtype
+@BOTH_MODES
 @pytest.mark.parametrize("s", [1.0, 0.25, 3.0])
-def test_corda_is_the_paper_s_svd_times_the_inverse(shape, dtype, s):
+def test_corda_is_the_paper_s_svd_times_the_inverse(shape, dtype, s, name, places):
     W, C = weight(shape, dtype), damped(calibration(shape))
-    U, S, Vh = svd(W.double() @ C)
-    for r in ranks("corda", shape):
-        found = start("corda", W, r, s)
-        A = (S[:r, None] / s).sqrt() * Vh[:r] @ torch.linalg.inv(C)
-        B = U[:, :r] * (S[:r] / s).sqrt()
+    U, S, Vh = (torch.tensor(x) for x in scipy.linalg.svd((W.double() @ C).numpy(), False))
+    order = list(range(len(S)))[places]
+    for r in ranks(name, shape):
+        at = order[:r]
+        found = start(name, W, r, s)
+        A = (S[at, None] / s).sqrt() * Vh[at] @ torch.linalg.inv(C)
+        B = U[:, at] * (S[at] / s).sqrt()
         tolerance = 100 * EPS[dtype]
         assert_close(found.A.double().abs(), A.abs(), tolerance)
         assert_close(found.B.double().abs(), B.abs(), tolerance)
-        assert_close((found.B @ found.A).double() * s, (U[:, :r] * S[:r]) @ Vh[:r] @ C.inverse(), tolerance)
+        assert_close((found.B @ found.A).double() * s, (U[:, at] * S[at]) @ Vh[at] @ C.inverse(), tolerance)
 
 
 @every_shape
-def test_corda_is_a_projection_of_w_and_leaves_the_least_of_w_times_c(shape):
+@BOTH_MODES
+def test_corda_is_a_projection_of_w_and_leaves_the_least_of_w_times_c_or_the_most(shape, name, places):
     W, C, r = weight(shape), damped(calibration(shape)), 6
-    found = start("corda", W, r, s=2.0)
+    found = start(name, W, r, s=2.0)
     product = 2 * found.B @ found.A
     Q = torch.linalg.qr(found.B).Q
     assert_close(product, Q @ Q.mT @ W, 1e-10)
-    S = scipy.linalg.svdvals((W @ C).numpy())
+    S = scipy.linalg.svdvals((W @ C).numpy())[places]
     assert_close(torch.linalg.norm((W - product) @ C) ** 2, (S[r:] ** 2).sum(), 1e-8)
 
 
-def test_corda_with_inputs_alike_in_all_directions_is_pissa():
+@pytest.mark.parametrize(("name", "same"), [("corda", "pissa"), ("corda_kpm", "milora")])
+def test_corda_with_inputs_alike_in_all_directions_is_pissa_and_its_other_mode_milora(name, same):
     even = Calibration(mean=torch.zeros(40), covariance=5 * torch.eye(40))
-    found, pissa = corda(weight((24, 40)), 6, calibration=even), start("pissa", weight((24, 40)), 6)
-    assert_close(found.B @ found.A, pissa.B @ pissa.A, 1e-10)
+    found, other = INITIALIZERS[name].start(weight((24, 40)), 6, calibration=even), start(same, weight((24, 40)), 6)
+    assert_close(found.B @ found.A, other.B @ other.A, 1e-10)
 
 
 def test_corda_does_not_depend_on_the_unit_of_the_inputs():
@@ -232,12 +242,12 @@ def test_corda_does_not_depend_on_the_unit_of_the_inputs():
     assert_close(one.B, two.B, 1e-10)
 
 
-def test_corda_of_a_weight_of_little_rank_or_of_zeros_is_finite():
-    told = calibration((24, 40))
+@pytest.mark.parametrize("name", ["corda", "corda_kpm"])
+def test_corda_of_a_weight_of_little_rank_or_of_zeros_is_finite(name):
     few = weight((24, 3)) @ weight((3, 40), seed=2)
     for W in (torch.zeros(24, 40), few, few.float()):
-        found = corda(W, 6, calibration=told)
-        assert_close((found.B @ found.A).double(), W.double(), 1e-5)
+        found = start(name, W, 6)
+        assert_close((found.B @ found.A).double(), W.double() * (name == "corda"), 1e-5)
         assert found.A.isfinite().all()
         assert found.A.abs().max() < 10
 

@@ -99,14 +99,17 @@ def test_lora_ga_is_peft_s_own_from_the_same_batches():
         assert_close(W - 1.5 * ours.B * signs @ ours.A, base, 1e-4)
 
 
-def test_corda_is_peft_s_own_from_the_same_tokens_but_for_the_unit_of_the_inputs():
+@pytest.mark.parametrize(("init", "mode"), [("corda", "ipm"), ("corda_kpm", "kpm")])
+def test_both_modes_of_corda_are_peft_s_own_from_the_same_tokens_but_for_the_unit_of_the_inputs(init, mode):
     """PEFT divides a batch by its largest entry and sums over tokens: a number for each layer."""
     r, alpha = 6, 9
-    lanes = our_lanes("corda", r, alpha, BATCHES[1:])
-    theirs = with_peft(tiny("llama"), "corda", r, alpha, corda_config=CordaConfig())
+    lanes = our_lanes(init, r, alpha, BATCHES[1:])
+    theirs = with_peft(tiny("llama"), "corda", r, alpha, corda_config=CordaConfig(corda_method=mode))
     for name in lanes.layers:
         ours = lanes.start_factors(name, 0)
         A, B, base = their_factors(theirs, name)
+        if mode == "kpm":  # PEFT's has the smallest last
+            A, B = A.flip(0), B.flip(1)
         W = weight_of(lanes.model.get_submodule(name))
         assert_close(ours.B @ ours.A, B @ A, 1e-3)
         assert_close(W - 1.5 * ours.B @ ours.A, base, 1e-3)

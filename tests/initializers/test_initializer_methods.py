@@ -20,7 +20,6 @@ from support.starts import (
     weight,
 )
 
-from olora_viz.initializers import INITIALIZERS
 from olora_viz.initializers.olora_pivoted import greedy_pivots
 
 # Projections: B orthonormal, A = BᵀW -----------------------------------------------------------
@@ -35,15 +34,6 @@ def test_b_is_orthonormal_and_a_is_the_weight_in_that_basis(name, shape, dtype):
         found = start(name, W, r, s=0.5)
         assert_close(found.B.mT @ found.B, torch.eye(r).to(found.B), EPS[dtype])
         assert_close(found.A, found.B.mT @ W.to(found.B), EPS[dtype])
-
-
-@pytest.mark.parametrize("name", [n for n, entry in INITIALIZERS.items() if entry.nested])
-@every_shape
-def test_a_larger_rank_goes_on_from_a_smaller_one(name, shape):
-    W = weight(shape)
-    few, many = start(name, W, 5), start(name, W, 11)
-    assert_close(few.B, many.B[:, :5], 1e-12)
-    assert_close(few.A, many.A[:5], 1e-12)
 
 
 @pytest.mark.parametrize("name", PROJECTIONS)

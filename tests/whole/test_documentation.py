@@ -21,6 +21,7 @@ from support.verbs import objects, run
 
 import olora_viz as ov
 from olora_viz.__main__ import _parser
+from olora_viz.checks import trials
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.accelerator import MOST_SECONDS, seconds_needed
 
@@ -194,7 +195,7 @@ def test_every_start_is_in_both_tables_of_starts_with_what_the_catalogue_says() 
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE)
     assert [name for name, _ in rows] == 2 * list(ov.INITIALIZERS)
     for (name, row), start in zip(rows, ov.INITIALIZERS.values(), strict=False):
-        cells = dict(zip(reference.START_COLUMNS[1:], row.split(" | "), strict=True))
+        cells = dict(zip(trials.COLUMNS[1:], row.split(" | "), strict=True))
         untouched = start.zero_product or not start.keeps_function
         assert cells["keeps the function"] == ("yes" if start.keeps_function else "no"), name
         assert cells["on 4 bits"] == ("no" if start.dense else "yes" if untouched else "at 2r"), name

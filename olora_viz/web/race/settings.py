@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import gradio as gr
 from markupsafe import Markup
 
+from olora_viz.checks import trials
 from olora_viz.figures.live.serving import HERE, installed, script
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.terms import term
 from olora_viz.machine.checks import Problems
+from olora_viz.machine.tables import folded, table
 from olora_viz.models import MODELS
 from olora_viz.models.loading import tokenizer_here
 from olora_viz.races.config import Settings
@@ -168,6 +170,14 @@ def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTM
     )
 
 
+def table_of_starts() -> Markup:
+    """Return the fold with what every start needs, costs and keeps, as it was when they were tried, and its filter."""
+    rows = ((label_of(name), *cells) for name, *cells in trials.rows())
+    words = Markup('<label>Filter <input type="search"></label> <output aria-live="polite"></output>{}')
+    frame = Markup('<div class="starts-frame" tabindex="0">{}</div>').format(table(trials.COLUMNS, rows))
+    return folded("Which start does what?", words.format(frame))
+
+
 def marks(limits: Limits, rows: Any) -> list[Mark]:
     """Return the mark of every row, and its error.
 
@@ -285,6 +295,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
         element(
             '<p class="hint">A row is raced from each of its seeds. Lanes with the same seed see the same batches.</p>'
         )
+        element(table_of_starts(), elem_id="which-start", elem_classes="workbench-only", script="race/which_start.js")
     controls = SetUpControls(model=model, task=task, lanes=lanes, settings=settings, **numbers)
     return SetUpCards(controls, sample, wrong_counts, own, own_text, presets.build(limits))
 
