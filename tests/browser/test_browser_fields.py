@@ -1,5 +1,7 @@
 """Fields of refused values, and the focus of whoever presses buttons by keys, in a real Chromium."""
 
+import re
+
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 from support.shared import visiting
@@ -56,6 +58,22 @@ def test_the_cells_of_a_lane_are_marked_one_by_one(page: Page) -> None:
         assert page.locator("[aria-invalid=true]").count() == 1, key
         cell.fill(before)
         expect(page.locator("[aria-invalid=true]")).to_have_count(0)
+
+
+def test_every_other_key_of_a_lane_is_typed_behind_more_columns(page: Page) -> None:
+    page.get_by_role("button", name="More columns").click()
+    keys, problem = page.get_by_label("other keys, lane 1"), page.locator("#lanes .problem")
+    expect(keys).to_be_focused()
+    keys.fill("opt=muon, beta1=0.5")
+    expect(problem).to_have_text(
+        "Lane 1: beta1 0.5 is not a key of opt muon: it goes with adamw, riemannian and lora_fa."
+    )
+    keys.fill("opt=adamw/sgd, dropout=0.1")
+    expect(problem).to_be_hidden()
+    expect(page).to_have_url(re.compile("dropout=0.1,opt=sgd"))
+    page.get_by_role("button", name="More columns").click()
+    expect(page.locator("#lanes .rest").first).to_have_text("opt=adamw/sgd,  dropout=0.1")
+    expect(keys).to_have_count(0)
 
 
 def test_enter_on_race_leaves_the_focus_on_what_can_be_pressed_next(page: Page) -> None:

@@ -102,6 +102,12 @@ def test_a_race_of_the_page_looks_at_its_first_gradients_and_at_most_fifty_more(
         ({"lanes": lane(alpha="0")}, "alpha must be a positive number, not '0'"),
         ({"lanes": lane(alpha="2r+")}, "alpha must be a positive number, or a multiple of r or sqrt(r) such as 2r"),
         ({"lanes": lane(rest="params=200k")}, "a lane of the page has a rank, not a number of parameters"),
+        ({"lanes": lane(rest="opt=adam")}, "unknown optimizer 'adam'; did you mean 'adamw'?"),
+        ({"lanes": lane(rest="momentum=0.5")}, "momentum 0.5 is not a key of opt adamw: it goes with sgd and muon"),
+        (
+            {"lanes": lane(rest="opt=adamw/sgd", r="1/2/3/4/5/6/7/8", lr="1/2/3/4/5")},
+            "its lists make 80 lanes; a race takes at",
+        ),
         ({"lanes": lane(seed=-1)}, "seed must be a whole number from 0"),
     ],
 )
@@ -109,6 +115,13 @@ def test_bad_values_are_refused_with_the_value_and_the_rule(changes: dict[str, o
     with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
         asked(**changes)
     assert "\n" not in str(caught.value)
+
+
+def test_lists_of_other_keys_multiply_with_those_of_columns() -> None:
+    config = asked(lanes=lane(rest="opt=adamw/sgd, dropout=0.1", r="2/4"))
+    assert [(each.opt, each.r, each.dropout) for each in config.lanes] == [
+        ("adamw", 2, 0.1), ("adamw", 4, 0.1), ("sgd", 2, 0.1), ("sgd", 4, 0.1),
+    ]  # fmt: skip
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:

@@ -32,6 +32,7 @@ const FIELDS = [
 export function mount(element, { rows, blank, starts, meanings, most, seen, changed, terms = {} }) {
   let lanes = rows.map((row) => ({ ...row }));
   let asked = 0;
+  let more = false; // whether every row has a field for its other keys
 
   const table = node("table", { className: "lanes" });
   for (const name of ["mark-column", "", "short", "short", "rate", "short", "remove-column"]) {
@@ -58,6 +59,20 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
     tell();
     field(lanes.length - 1, "select").focus();
   });
+  const columns = node("button", {
+    type: "button",
+    className: "quiet",
+    textContent: "More columns",
+    title: "All other keys of a lane, as on the command line, such as opt=sgd or dropout=0.1",
+    ariaExpanded: "false",
+  });
+  columns.addEventListener("click", () => {
+    more = !more;
+    columns.ariaExpanded = String(more);
+    build();
+    look();
+    if (more) field(0, ".keys").focus();
+  });
   const frame = node("div", { className: "lanes-frame" });
   frame.append(table);
   const foot = node("div", { className: "lanes-foot" });
@@ -69,7 +84,7 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
       tell();
     },
   });
-  foot.append(add, fold);
+  foot.append(add, columns, fold);
   element.replaceChildren(frame, problem, foot);
   build();
   look();
@@ -112,7 +127,18 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
       edit(i, "init", select.value);
     });
     const start = cell(select);
-    if (lane.rest)
+    if (more) {
+      const keys = node("input", {
+        className: "keys",
+        value: lane.rest ?? "",
+        placeholder: "opt=sgd, dropout=0.1",
+        autocomplete: "off",
+        spellcheck: false,
+        ariaLabel: `other keys, lane ${i + 1}`,
+      });
+      keys.addEventListener("input", () => edit(i, "rest", keys.value.trim()));
+      start.append(keys);
+    } else if (lane.rest)
       start.append(node("small", { className: "rest", textContent: name(lane), title: lane.rest }));
     row.append(cell(node("span", { className: "mark" })), start);
     for (const [key, , words, mode] of FIELDS) {
@@ -158,7 +184,7 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
 
   /** @param {number} i @param {string} key @param {string} value */
   function edit(i, key, value) {
-    lanes[i] = { ...lanes[i], [key]: value, ...(key === "seed" ? {} : unnamed(lanes[i])) };
+    lanes[i] = { ...lanes[i], [key]: value, ...(["seed", "rest"].includes(key) ? {} : unnamed(lanes[i])) };
     const small = body.rows[i].querySelector(".rest");
     if (small) small.textContent = name(lanes[i]);
     if (key === "r") field(i, ".alpha").placeholder = value;

@@ -119,8 +119,8 @@ def checked_counts(limits: Limits, steps: Any, batch: Any, seed: Any, wrong: Pro
 def checked_lanes(limits: Limits, row: Any) -> list[Lane]:
     """Turn one row of the page's table into its lanes.
 
-    As on the command line, a cell may have a list ``1e-3/3e-3``, which makes one lane for each value, and lists
-    multiply; seeds may be a range ``0-2``, and the rate may be ``fair``.
+    As on the command line, a cell or another key may have a list ``1e-3/3e-3``, which makes one lane for each value,
+    and lists multiply; seeds may be a range ``0-2``, and the rate may be ``fair``.
 
     Args:
         row: text or numbers by ``init``, ``r``, ``alpha`` (empty: the rank), ``lr``, ``seed``; in ``rest`` other keys,
@@ -131,17 +131,16 @@ def checked_lanes(limits: Limits, row: Any) -> list[Lane]:
     """
     if not isinstance(row, dict):
         raise ValueError("a lane is a row with init, r, alpha, lr and seed")
-    cells = [_values(key, row.get(key, default)) for key, default in _CELLS]
-    count = math.prod(map(len, cells))
-    if count > limits.max_lanes:
-        raise ValueError(f"its lists make {count} lanes; a race takes at most {limits.max_lanes}")
     init, rest = word(row.get("init", "")), row.get("rest") or ""
     if not isinstance(rest, str) or len(rest) > MOST_OF_REST:
         raise ValueError(f"other keys of a lane are a text of at most {MOST_OF_REST} characters")
-    (plain, *others) = parse_lanes(f"{init}:{rest}") if rest else [Lane(init)]
-    if others:
-        raise ValueError(f"other keys of a lane have one value each, unlike {rest!r}")
-    return [_lane(limits, plain, *values) for values in itertools.product(*cells)]
+    rest = ",".join(part.strip() for part in rest.split(","))
+    cells = [_values(key, row.get(key, default)) for key, default in _CELLS]
+    plain = parse_lanes(f"{init}:{rest}") if rest else [Lane(init)]
+    count = math.prod(map(len, cells)) * len(plain)
+    if count > limits.max_lanes:
+        raise ValueError(f"its lists make {count} lanes; a race takes at most {limits.max_lanes}")
+    return [_lane(limits, lane, *values) for lane in plain for values in itertools.product(*cells)]
 
 
 def _unset(lane: Lane, settings: Mapping[str, Any]) -> dict[str, Any]:
