@@ -263,8 +263,10 @@ class Lane:
     def words(self, *keys: str) -> str:
         """Return some of the lane's keys as they are written, without default values.
 
-        >>> Lane("lora", opt="muon", momentum=0.8).words("opt", "momentum", "damping")
-        'opt=muon, momentum=0.8'
+        Examples:
+            >>> import olora_viz as ov
+            >>> ov.Lane("lora", opt="muon", momentum=0.8).words("opt", "momentum", "damping")
+            'opt=muon, momentum=0.8'
         """
         given = [(key, getattr(self, key)) for key in keys if getattr(self, key) != getattr(Lane, key)]
         return ", ".join(f"{key}={value if isinstance(value, str) else f'{value:g}'}" for key, value in given)
