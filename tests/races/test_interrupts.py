@@ -196,7 +196,11 @@ def test_what_the_callers_progress_raises_in_an_evaluation_loses_nothing(monkeyp
 # At any point of a step ---------------------------------------------------------------------
 
 ALL = replace(
-    MEASURED, lanes=(*MEASURED.lanes, ov.Lane("mica", r=2, dropout=0.3), ov.Lane("olora", r=2, dim=9, replay=0.1)),
+    MEASURED,
+    lanes=(
+        *MEASURED.lanes, ov.Lane("mica", r=2, dropout=0.3), ov.Lane("olora", r=2, dim=9, replay=0.1),
+        ov.Lane("lora", r=2, opt="sgd"), ov.Lane("olora", r=2, opt="lora_fa"),
+    ),
     steps=3, eval_every=1, curvature_every=0, keep="auto",
 )  # fmt: skip
 """A race whose second step evaluates, measures and keeps all that is soon measured."""
