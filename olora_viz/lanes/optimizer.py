@@ -98,7 +98,7 @@ class LaneOptimizer:
         ]
         self._adamw = torch.optim.AdamW([_group(part, lanes[part.lane]) for part in self._parts], fused=True)
         # Of the lanes that do not move as AdamW moves them along their gradients.
-        self._layout, self._together = layout, _together(lanes, layout)
+        self._lanes, self._layout, self._together = lanes, layout, _together(lanes, layout)
         self._own = [k for k, lane in enumerate(lanes) if OPTIMIZERS[lane.opt].momentum is not None]
         self._momentum, self._damping, self._scale = theta.new_tensor(
             [
@@ -166,7 +166,7 @@ class LaneOptimizer:
         gradient = self._theta.grad
         if self._clip is not None:  # as `clip_grad_norm_` does
             gradient.mul_((self._clip / (norms + 1e-6)).clamp(max=1.0)[:, None])
-        self._turn(gradient, out)
+        gradient = self._turned(gradient, out)
         for part in self._parts:
             space, row = self._spaces.get(part.lane), gradient[part.lane]
             row = space.project(row) if space else row
@@ -185,15 +185,16 @@ class LaneOptimizer:
             if not out[k]:
                 space.put(self._v[k], self._rows[k])
 
-    def _turn(self, gradient: Tensor, out: np.ndarray) -> None:
-        """Put the directions of the lanes with another optimizer than AdamW in the place of their gradients (K, P)."""
-        moment = self._moments[MOMENTS[0]]
+    def _turned(self, gradient: Tensor, out: np.ndarray) -> Tensor:
+        """Return the gradients (K, P), and of lanes with another optimizer than AdamW the directions."""
+        if not self._own and not self._together:
+            return gradient
+        moment, turned = self._moments[MOMENTS[0]], gradient.clone()
         for k in self._own:
             if not out[k]:
                 moment[k].mul_(self._momentum[k]).add_(gradient[k])
-        if not self._together:
-            return
-        turned = gradient.clone()
+                if OPTIMIZERS[self._lanes[k].opt].direction is None:
+                    turned[k] = moment[k]
         for those in self._together:
             its = [k for k in those.lanes if not out[k]]
             if not its:
@@ -209,7 +210,7 @@ class LaneOptimizer:
             for layer, of_A, of_B in zip(those.layers, *directed, strict=True):
                 A, B = self._layout.factors(turned, layer)
                 A[its, : those.rank], B[its, :, : those.rank_of_B] = of_A, of_B
-        gradient.copy_(turned)
+        return turned
 
     def overflown(self, near: Sequence[int], before: BeforeUpdate) -> np.ndarray:
         """Put back the lanes of `may_overflow` whose update was not finite or close to overflow.

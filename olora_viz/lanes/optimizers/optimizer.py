@@ -37,7 +37,7 @@ class Optimizer:
         label: its name for readers.
         source: where it is from.
         keys: the keys of a lane that it has, of `OF_OPTIMIZERS`.
-        direction: the directions of A and B, pure; None for the gradients themselves.
+        direction: the directions of A and B, pure; None for the gradients themselves, with `momentum` for the moments.
         momentum: the default of the key; None if AdamW moves along the directions in place of gradients.
         freezes_A: whether B alone is trained.
         takes_dense: whether it can train whole weights.
