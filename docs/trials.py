@@ -21,14 +21,13 @@ from olora_viz.lanes.experts import UnrolledExperts
 from olora_viz.lanes.peft import read_peft, write_peft
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.lanes.stored_adapter import read_config
+from olora_viz.models.four_bit import nf4
 from olora_viz.tasks import Encoded, collate
 
 torch.set_num_threads(1)  # two would wait for each other if the machine has something else to do
 
 WIDTH, RANK = 384, 8
 """The weight that costs are measured on is WIDTH × WIDTH."""
-BLOCK = 64
-"""Weights that share a scale in 4 bits."""
 
 
 @dataclass(frozen=True)
@@ -109,20 +108,13 @@ def on_four_bits(start: Initializer) -> str:
     """Say whether a start works on a weight of 4 bits, which stays as it is: at its rank, or at twice that."""
     if start.dense:
         return "no"
-    W = four_bits(_weight(64))
+    W = nf4(_weight(64))
     product = torch.zeros_like(W)
     if start.keeps_function:
         pair = _started(start, W)
         product = pair.B @ pair.A
-    change = (four_bits(W - product) + product - W).norm() / W.norm()
+    change = (nf4(W - product) + product - W).norm() / W.norm()
     return "yes" if change < 1e-6 else "at 2r"
-
-
-def four_bits(W: Tensor) -> Tensor:
-    """Round to integers from −7 to 7 with a scale for every `BLOCK` weights."""
-    blocks = W.reshape(-1, BLOCK)
-    scales = blocks.abs().amax(1, keepdim=True) / 7
-    return ((blocks / scales).round() * scales).view(W.shape)
 
 
 def cost_of(start: Initializer) -> str:
