@@ -25,12 +25,11 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.peft import read_peft, write_peft
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.lanes.stored_adapter import read_config
+from olora_viz.models.four_bit import BLOCK, nf4
 from olora_viz.tasks import Encoded, collate
 
 WIDTH, RANK = 384, 8
 """The weight that costs are measured on is WIDTH × WIDTH."""
-BLOCK = 64
-"""Weights that share a scale in 4 bits."""
 
 FILE = Path(__file__).with_name("starts.json")
 """What came of trying the built-in starts, by name."""
@@ -59,7 +58,7 @@ def tried(start: Initializer) -> list[str]:
     if works(start, EXPERTS):
         on_experts = "yes" if works(start, EXPERTS, (0, 4)) else "if tokens reach each"
     said = ["yes" if it_does else "no" for it_does in (trial.keeps_function, works(start, CONV1D))]
-    return [cost_of(start), said[0], on_four_bits(start), on_experts, said[1], trial.rank]
+    return [cost_of(start), said[0], on_nf4(start), on_experts, said[1], trial.rank]
 
 
 @dataclass(frozen=True)
@@ -170,24 +169,17 @@ def works(start: Initializer, targets: Sequence[str], tokens: Sequence[int] = ra
 
 
 @torch.no_grad()
-def on_four_bits(start: Initializer) -> str:
+def on_nf4(start: Initializer) -> str:
     """Say whether a start works on a weight of 4 bits, which stays as it is: at its rank, or at twice that."""
     if start.dense:
         return "no"
-    W = four_bits(weight((BLOCK, BLOCK), torch.float32))
+    W = nf4(weight((BLOCK, BLOCK), torch.float32))
     product = torch.zeros_like(W)
     if start.keeps_function:
         pair = started(start, W, RANK)
         product = pair.B @ pair.A
-    change = (four_bits(W - product) + product - W).norm() / W.norm()
+    change = (nf4(W - product) + product - W).norm() / W.norm()
     return "yes" if change < 1e-6 else "at 2r"
-
-
-def four_bits(W: Tensor) -> Tensor:
-    """Round to integers from −7 to 7 with a scale for every `BLOCK` weights."""
-    blocks = W.reshape(-1, BLOCK)
-    scales = blocks.abs().amax(1, keepdim=True) / 7
-    return ((blocks / scales).round() * scales).view(W.shape)
 
 
 def cost_of(start: Initializer) -> str:

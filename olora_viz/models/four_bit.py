@@ -31,20 +31,45 @@ NF4 = (
 )  # fmt: skip
 """The 16 values of four-bit NormalFloat."""
 
-BLOCK = 64
-"""Weights with one scale."""
+BLOCK, SCALES = 64, 256
+"""Weights with one scale, and scales with one coarse scale where they are quantized in turn."""
 
 
-def nf4(W: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
+def nf4(W: Float[Tensor, "out in"], double: bool = False) -> Float[Tensor, "out in"]:
     """Round weights as NF4 does: to the nearest of 16 values, times the largest magnitude of each block of `BLOCK`.
 
-    Blocks run along the rows. The scales are not quantized in turn, as is the default of bitsandbytes.
+    Blocks run along the rows.
+
+    Args:
+        double: whether the scales are quantized to 8 bits in turn, less their mean, as QLoRA does and as is not the
+            default of bitsandbytes. There the nearest of 256 values is looked up, so that one in some hundred scales
+            may get the second nearest.
     """
-    blocks = F.pad(W.float().flatten(), (0, -W.numel() % BLOCK)).view(-1, BLOCK)
-    scales, values = blocks.abs().amax(1, keepdim=True), blocks.new_tensor(NF4)
+    values, scales = _nearest(W.float(), BLOCK, torch.tensor(NF4))
+    if double:
+        mean = scales.mean()
+        scales = (torch.mul(*_nearest(scales - mean, SCALES, dynamic_map())).flatten()[: len(scales)] + mean)[:, None]
+    return (values * scales).flatten()[: W.numel()].view_as(W).to(W.dtype)
+
+
+def dynamic_map() -> Float[Tensor, " 256"]:
+    """Return the 256 values of bitsandbytes' 8-bit scales: 2^i in the i-th of seven decades of each sign, and 0 and 1.
+
+    References:
+        Dettmers (2015), "8-Bit Approximations for Parallelism in Deep Learning", arXiv:1511.04561.
+    """
+    ends = [torch.linspace(0.1, 1, 2**i + 1) for i in range(7)]
+    decades = [10 ** (i - 6) * ((each[:-1] + each[1:]) / 2) for i, each in enumerate(ends)]
+    return torch.cat([*decades, *(-each for each in decades), torch.tensor([0.0, 1.0])]).sort().values
+
+
+def _nearest(X: Tensor, size: int, values: Float[Tensor, " n"]) -> tuple[Tensor, Float[Tensor, "blocks 1"]]:
+    """Return the nearest of ascending values to each number over its block's largest magnitude, and that magnitude."""
+    blocks = F.pad(X.flatten(), (0, -X.numel() % size)).view(-1, size)
+    scales, values = blocks.abs().amax(1, keepdim=True), values.to(blocks)
     tiny = torch.finfo(blocks.dtype).tiny  # of a block of zeros
     codes = torch.bucketize(blocks / scales.clamp_min(tiny), (values[1:] + values[:-1]) / 2, out_int32=True)
-    return (values[codes] * scales).flatten()[: W.numel()].view_as(W).to(W.dtype)
+    return values[codes], scales
 
 
 def is_four_bit(quantization: object) -> bool:

@@ -17,7 +17,7 @@ from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.merged_folder import merge_folder
 from olora_viz.lanes.started_folder import start_folder
 from olora_viz.machine.files import read_tensors, write_tensors
-from olora_viz.models.four_bit import TENSORS_BESIDE, dequantized
+from olora_viz.models.four_bit import TENSORS_BESIDE, dequantized, dynamic_map, nf4
 
 
 def in_four_bits(plain: Path, folder: Path) -> None:
@@ -95,6 +95,18 @@ def test_four_bits_are_what_bitsandbytes_takes_them_for():
         ours = dequantized(stored[kind].flatten(), parts, state, torch.bfloat16)
         assert torch.equal(ours, stored[f"{kind}.dequantized"])
     assert len(parts) == 2  # the scales of the first one are quantized too
+
+
+def test_weights_whose_scales_are_quantized_too_are_bitwise_those_of_bitsandbytes():
+    stored = read_tensors(Path(__file__).parents[1] / "data/four_bit.safetensors")  # on a CPU, by version 0.50.2
+    parts = {name: stored[f"double.{name}"] for name in TENSORS_BESIDE}
+    state = json.loads(bytes(stored["double.quant_state.bitsandbytes__nf4"].tolist()))
+    i = torch.arange(70 * 300, dtype=torch.float64).view(70, 300)
+    W = ((i * 7919 % 2003 - 1001) / 1001 * ((i // 64) * 37 % 101 + 1) / 101).float()
+    assert torch.equal(dynamic_map(), parts["nested_quant_map"])
+    assert torch.equal(nf4(W, double=True), dequantized(stored["double"].flatten(), parts, state, torch.float32))
+    assert not torch.equal(nf4(W, double=True), nf4(W))
+    assert torch.equal(nf4(torch.zeros(3, 50), double=True), torch.zeros(3, 50))
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "mxfp4", "bitsandbytes"])

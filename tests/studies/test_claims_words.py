@@ -22,6 +22,7 @@ from support.planted_claims import (
     moving,
     planted_chain,
     planted_choices,
+    planted_errors,
     planted_forgetting,
     planted_objectives,
     planted_optimizers,
@@ -43,6 +44,7 @@ from olora_viz.studies.claims import (
     depth,
     forgets_no_more,
     forgetting_by_kl,
+    four_bit_base,
     landscape,
     larger_batches,
     learns_less,
@@ -110,6 +112,7 @@ OF_DRIFT = r"Level means within 25% of LoRA's drift\."
 
 LEVEL = {
     "depth": (alike_in_depth, RATIO),
+    "four-bit-base": (lambda: four_bit_base.judge(planted_errors()), r"by 1% or more, in 0 with PiSSA"),
     "landscape": (lambda: landscape.judge(Landscape(starts(), starts(), starts())), RATIO),
     "convergence": (lambda: convergence.judge(with_curves(study(ALIKE))), LOSSES),
     "result": (lambda: result.judge(study(ALIKE)), LOSSES),

@@ -9,6 +9,7 @@ import numpy as np
 from support.planted_losses import STUDY, Loss, bowl, noise, row, study
 
 from olora_viz.lanes.optimizers import OPTIMIZERS
+from olora_viz.measures.forgetting import Forgotten
 from olora_viz.studies.claims import (
     alpha,
     attention_alone,
@@ -23,7 +24,7 @@ from olora_viz.studies.claims import (
     tuned_batch,
 )
 from olora_viz.studies.claims.claim import Finding
-from olora_viz.studies.claims.evidence import Costs, Drift
+from olora_viz.studies.claims.evidence import ON_FOUR_BITS, Costs, Drift, OnFourBits
 from olora_viz.studies.claims.regularizes import LossCurve
 from olora_viz.studies.rows import FORGOTTEN, FORGOTTEN_ACCURACY, Row, column_of_link
 from olora_viz.studies.search import needed
@@ -53,6 +54,12 @@ def study_of_dtypes(base: Study, swallowed: float = 0.0, seed: int = 0) -> Verdi
         for trial in trials
     }  # fmt: skip
     return verdicts_of(base, {trial: row(value) for trial, value in losses.items()})
+
+
+def planted_errors(**errors: float) -> OnFourBits:
+    """Errors beside a base in four bits, in three layers at two ranks: 1 unless given."""
+    cells = {(method, r): np.full(3, errors.get(str(method), 1.0)) for method in ON_FOUR_BITS for r in (4, 8)}
+    return OnFourBits(cells, dict.fromkeys(cells, Forgotten(np.full(1, 2.0), np.full(1, 0.5))), 1.9)
 
 
 WILD = math.nan

@@ -288,12 +288,6 @@ def ours(verdicts: Verdicts) -> list[Verdict]:
     return [each for each in verdicts.each if each.method == OURS]
 
 
-def best_rates(verdicts: Verdicts, ours: Verdict) -> tuple[float | None, float | None]:
-    """Return OLoRA's best rate in a cell, and that of the reference."""
-    theirs = next(each for each in verdicts.of(ours.cell) if each.method == REFERENCE)
-    return ours.best_lr, theirs.best_lr
-
-
 def basis_of(verdicts: Verdicts) -> Basis:
     """Return what the comparisons of a study rest on, in each of its cells."""
     study = verdicts.study

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,15 +18,18 @@ from jaxtyping import Float
 
 from olora_viz.initializers.start import precise
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.layers import weight_of
+from olora_viz.lanes.layers import adaptable_layers, weight_of
 from olora_viz.lanes.plan import start_of
 from olora_viz.lanes.stored_weights import model_of
 from olora_viz.machine.devices import wait_for
 from olora_viz.machine.memory import Meter
 from olora_viz.machine.process import Progress
 from olora_viz.measures.conditioning import Conditioning, conditioning
+from olora_viz.measures.forgetting import Forgotten
+from olora_viz.measures.four_bits import Method, on_four_bits
 from olora_viz.measures.truncation import Truncation, layers_named, truncations
 from olora_viz.measures.update_spectra import update_spectra
+from olora_viz.models.four_bit import nf4
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
@@ -42,6 +47,15 @@ OURS, REFERENCE, FULL = "olora", "lora", "full"
 
 RANKS = (2, 8, 32)
 """Ranks of the claims about weights, as far as the smallest layer has them."""
+
+OWN_FACTORS = ("pissa", "olora", "milora")
+"""Starts from factors of W, which a claim is about."""
+
+ON_FOUR_BITS: tuple[Method, ...] = (REFERENCE, *OWN_FACTORS, "orthogonal", "random_orthonormal", 1, 5)
+"""They and what stands beside them on a base in four bits."""
+
+RANKS_ON_FOUR_BITS = (4, 8, 16, 64)
+"""Their ranks, as far as the smallest layer has them."""
 
 SAMPLES = 5
 """Seeds and batches of the measurements at the start."""
@@ -101,6 +115,17 @@ class Landscape(NamedTuple):
     """Of the tangent kernel."""
     slope: Float[np.ndarray, "batches starts"]
     """The gradient norm."""
+
+
+class OnFourBits(NamedTuple):
+    """A base in four bits, by method and rank."""
+
+    error: Mapping[tuple[Method, int], Float[np.ndarray, " layers"]]
+    """‖W − (Q + BA)‖ over that of W in four bits alone; NaN where BA holds all of W, whatever the start."""
+    held_out: Mapping[tuple[Method, int], Forgotten]
+    """On held-out answers, with Q + BA in every layer: the loss, and the KL from the model as it is."""
+    loss: float
+    """Of the model as it is."""
 
 
 Sharpness = Mapping[Cell, Mapping[str, Float[np.ndarray, " batches"]]]
@@ -230,6 +255,30 @@ class ClaimEvidence:
         return Drift(DRIFT_STEPS, np.array(errors) / math.sqrt(self.rank))
 
     @cached_property
+    def on_four_bits(self) -> OnFourBits:
+        """What every method of `ON_FOUR_BITS` leaves of W and of the model's answers, at each rank."""
+        racing = self._race([Lane(REFERENCE)], eval_size=RaceConfig.eval_size)
+        racing.lanes.detach()
+        kept = {name: precise(weight_of(layer)) for name, layer in racing.lanes.plan.layers.items()}
+        shapes = np.array([min(W.shape) for W in kept.values()])
+        alone = np.array([float((nf4(W, double=True) - W).norm()) for W in kept.values()])
+        model, read = copy.deepcopy(racing.model), racing.data.predicted_answers()
+        data, layers = racing.data.of_model(model, RaceConfig.eval_size), adaptable_layers(model)
+        error, held_out = {}, {}
+        ranks = [r for r in RANKS_ON_FOUR_BITS if r <= shapes.min()]
+        for done, at in enumerate(product(ON_FOUR_BITS, ranks)):
+            if self.progress:
+                self.progress(done / len(ON_FOUR_BITS) / len(ranks), "rounding to four bits")
+            off = []
+            for name, W in kept.items():
+                made = on_four_bits(name, W, *at)
+                off.append(float((made - W).norm()))
+                weight_of(layers[name]).detach().copy_(made)
+            error[at] = np.where(at[1] < shapes, off / alone, np.nan)
+            held_out[at] = data.forgotten(read=read)
+        return OnFourBits(error, held_out, float(racing.data.forgotten(read=read).text_loss[0]))
+
+    @cached_property
     def sharpness(self) -> Sharpness:
         """The curvature of all methods of the study, in every cell on its first batches."""
         if self.study is None:
@@ -278,10 +327,10 @@ class ClaimEvidence:
         racing.lanes.detach()
         return by_batch
 
-    def _race(self, lanes: list[Lane], gradients_every: int = 0, steps: int = 1) -> Race:
+    def _race(self, lanes: list[Lane], gradients_every: int = 0, steps: int = 1, eval_size: int = 1) -> Race:
         config = RaceConfig(
             model=self.model, task=self.task, lanes=tuple(lanes), steps=steps, eval_every=0,
-            eval_size=1, batch_size=self.batch_size, batches="by-seed", device=self.device,
+            eval_size=eval_size, batch_size=self.batch_size, batches="by-seed", device=self.device,
             max_length=self.max_length, truncate=self.truncate, chat=self.chat,
             gradients_every=gradients_every, keep=NONE,
         )  # fmt: skip
