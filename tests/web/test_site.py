@@ -6,6 +6,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
@@ -20,6 +21,7 @@ from olora_viz.learn.lessons import LESSONS
 from olora_viz.learn.terms import with_terms
 from olora_viz.machine.files import folder_size
 from olora_viz.races import run as runs
+from olora_viz.races.fields import IMITATION
 from olora_viz.views.inside import inside_view
 from olora_viz.views.race import race_view
 from olora_viz.views.reports import RUN
@@ -48,7 +50,7 @@ def test_at_every_step_a_page_shows_what_the_server_would(name: str, static_site
     race, shown = GALLERY[name], {}
     _, _, numbers = (static_site / race_path(name)).read_text("utf-8").partition('class="olora-viz-numbers">')
     frames = json.loads(numbers.partition("</script>")[0])["frames"]
-    for step, frame in zip(range(len(race.steps) + 1), frames, strict=True):
+    for step, frame in zip(race_pages._steps(race), frames, strict=True):
         shown = over(shown, frame)
         view = race_view(race, upto=step, run=RUN)
         texts = {name: with_terms(getattr(view, name)) for name in ("verdict", "story")}
@@ -68,11 +70,15 @@ def test_a_long_race_has_frames_of_its_evaluations_and_some_between() -> None:
     race = GALLERY["one-rate"]
     steps = list(race_pages._steps(race))
     assert steps == list(range(len(race.steps) + 1))
-    longer = type("Long", (), {"steps": race.steps * 40})()
+    longer = SimpleNamespace(steps=race.steps * 40, config=race.config)
     steps = list(race_pages._steps(longer))
     assert steps[0] == 0
     assert steps[-1] == len(longer.steps)
     assert len(steps) <= 2 * race_pages.MOST_FRAMES + 2
+    many = GALLERY["rewards"]
+    steps = list(race_pages._steps(many))
+    assert {0, *(step.step for step in many.steps if step.eval_loss is not None), 60} <= {*steps}
+    assert len(steps) * len(many.config.lanes) <= 2 * race_pages.MOST_DRAWN
 
 
 @pytest.mark.parametrize("name", GALLERY)
@@ -153,7 +159,9 @@ def test_a_lesson_s_race_can_be_raced_where_it_is_read(static_site: Path) -> Non
         if found := re.search(r'href="\.\./index\.html\?(task=[^"]*)"', page):
             linked[name] = dict(parse_qsl(html.unescape(found[1])))
     races = {name for name, lesson in LESSONS.items() if lesson.page == "race" and lesson.recording}
-    assert set(linked) == races
+    rewarded = {name for name in races if GALLERY[LESSONS[name].recording or ""].config.objective != IMITATION}
+    assert rewarded == {"rewards"}, "which a browser cannot race"
+    assert set(linked) == races - rewarded
     first = (static_site / "index.html").read_text("utf-8")
     for name, asked in linked.items():
         assert asked["lesson"] == f"{name}-here"

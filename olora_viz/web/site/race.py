@@ -52,6 +52,9 @@ from olora_viz.web.site.page import (
 MOST_FRAMES = 120
 """Steps of a race with a frame of their own; of a longer one they are evaluated ones and some between."""
 
+MOST_DRAWN = 900
+"""The same for lanes × steps."""
+
 LIVE = Markup(
     '<p class="hint">Recorded: computed earlier, and replayed here. To race live, on your own model and data, '
     "install it: <code>pip install -r requirements.txt</code>, then <code>python app.py</code>.</p>"
@@ -404,9 +407,9 @@ def _inside_frame(record: RaceRecord, step: int) -> dict[str, Any]:
 
 def _steps(record: RaceRecord) -> Iterable[int]:
     """Return the steps that have a frame, 0 and the last one among them."""
-    last = len(record.steps)
-    if last <= MOST_FRAMES:
+    last, most = len(record.steps), min(MOST_FRAMES, MOST_DRAWN // len(record.config.lanes))
+    if last <= most:
         return range(last + 1)
     evaluated = [step.step for step in record.steps if step.eval_loss is not None]
-    some = evaluated[:: -(-len(evaluated) // MOST_FRAMES)] if evaluated else []
-    return sorted({*range(0, last, -(-last // MOST_FRAMES)), *some, last})
+    some = evaluated[:: -(-len(evaluated) // most)] if evaluated else []
+    return sorted({*range(0, last, -(-last // most)), *some, last})
