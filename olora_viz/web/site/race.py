@@ -336,6 +336,9 @@ LIVE_HERE = Markup(
     "</code>, then <code>python app.py</code>.</p>"
 )
 
+MOST_IN_TABLE = 36
+"""Lanes of a race whose table of steps the site has: that of more is hundreds of kilobytes."""
+
 TAKEN_FORMS = ("csv", "code", "peft")
 """The files of a race that its page offers, keys of `EXPORTS`."""
 
@@ -343,7 +346,7 @@ TAKEN_FORMS = ("csv", "code", "peft")
 def downloads(name: str, record: RaceRecord) -> dict[str, tuple[str, str]]:
     """Return the files of a race that can be made, by their kind: path and text."""
     files = {}
-    for kind in TAKEN_FORMS:
+    for kind in TAKEN_FORMS[len(record.config.lanes) > MOST_IN_TABLE :]:
         with suppress(ValueError):  # PEFT cannot train these lanes
             files[kind] = f"races/{name}{EXPORTS[kind].ending}", str(EXPORTS[kind].make(record))
     return files
