@@ -251,6 +251,17 @@ class Lane:
         return is_dense(self.init)
 
     @property
+    def momentum_used(self) -> float:
+        """The key `momentum`, or what its optimizer has in its place; 0 of one without momentum.
+
+        Examples:
+            >>> import olora_viz as ov
+            >>> ov.Lane("lora", opt="muon").momentum_used, ov.Lane("lora", opt="sgd", momentum=0.5).momentum_used
+            (0.95, 0.5)
+        """
+        return (OPTIMIZERS[self.opt].momentum or 0.0) if self.momentum is None else self.momentum
+
+    @property
     def replays(self) -> bool:
         """Whether the lane reads the text to keep in its training steps."""
         return bool(self.replay or self.keep_kl)
@@ -333,10 +344,10 @@ def _positive(what: str, value: Any) -> None:
 def _check_label(label: Any) -> None:
     if not isinstance(label, str):
         raise ValueError(f"a label must be a string, not {label!r}")
-    if len(label) > MAX_LABEL or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+@=,#-]*", label):
+    if len(label) > MAX_LABEL or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+@=,#-]*(?<! )", label):
         raise ValueError(
-            f"label {label!r} must be 1 to {MAX_LABEL} characters, begin with a letter or a digit "
-            "and hold only Latin letters without accents, digits, spaces and . _ + @ = , # -"
+            f"label {label!r} must be 1 to {MAX_LABEL} characters, begin with a letter or a digit, "
+            "not end in a space, and hold only Latin letters without accents, digits, spaces and . _ + @ = , # -"
         )
 
 

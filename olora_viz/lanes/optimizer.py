@@ -101,11 +101,7 @@ class LaneOptimizer:
         self._lanes, self._layout, self._together = lanes, layout, _together(lanes, layout)
         self._own = [k for k, lane in enumerate(lanes) if OPTIMIZERS[lane.opt].momentum is not None]
         self._momentum, self._damping, self._scale = theta.new_tensor(
-            [
-                [OPTIMIZERS[lane.opt].momentum or 0.0 if lane.momentum is None else lane.momentum for lane in lanes],
-                [lane.damping for lane in lanes],
-                [lane.scale for lane in lanes],
-            ]
+            [[lane.momentum_used for lane in lanes], [lane.damping for lane in lanes], [lane.scale for lane in lanes]]
         )
         # AdamW's state is created here, not in its first step, so that its moments are views too.
         self._moments = {name: torch.zeros_like(self._rows) for name in MOMENTS}

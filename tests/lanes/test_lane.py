@@ -119,6 +119,7 @@ def test_every_key_can_be_written():
         ("olora:rslora=maybe", "rslora must be true or false, not 'maybe'"),
         ("olora:label=../../etc", "label '../../etc' must be 1 to 48 characters"),
         ("olora:label=<b>", "label '<b>' must be"),
+        ("olora:label=x ", "label 'x ' must be 1 to 48 characters, .* not end in a space"),
         ("olora:seed=" + "/".join(map(str, range(65))), "makes 65 lanes; a race takes at most 64"),
     ],
 )

@@ -57,7 +57,7 @@ MORE = st.fixed_dictionaries(
         "metric": st.sampled_from([*BY_NAME["metric"].choices, "number:0.01"]),
     },
 )
-LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ._+@=#-]{0,47}", fullmatch=True)
+LABEL = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ._+@=#-]{0,47}(?<! )", fullmatch=True)
 ANY_OF = partial(
     st.builds,
     Lane,

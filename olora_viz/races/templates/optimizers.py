@@ -10,10 +10,9 @@ def optimizer_of(model, lane, groups):
 
     adam = {"betas": (lane.beta1, lane.beta2), "weight_decay": lane.weight_decay}
     if lane.opt == "sgd":
-        return torch.optim.SGD(groups, lr=lane.lr, momentum=0.9 if lane.momentum is None else lane.momentum)
+        return torch.optim.SGD(groups, lr=lane.lr, momentum=lane.momentum_used)
     if lane.opt == "muon":
-        momentum = 0.95 if lane.momentum is None else lane.momentum
-        return torch.optim.Muon(groups, momentum=momentum, weight_decay=lane.weight_decay)
+        return torch.optim.Muon(groups, momentum=lane.momentum_used, weight_decay=lane.weight_decay)
     if lane.opt == "riemannian":
         return create_riemannian_optimizer(model, torch.optim.AdamW, lr=lane.lr, reg=lane.damping, **adam)
     if lane.opt == "lora_fa":

@@ -135,8 +135,9 @@ def checked_lanes(limits: Limits, row: Any) -> list[Lane]:
     if not isinstance(rest, str) or len(rest) > MOST_OF_REST:
         raise ValueError(f"other keys of a lane are a text of at most {MOST_OF_REST} characters")
     rest = ",".join(part.strip() for part in rest.split(","))
-    for key in {part.partition("=")[0] for part in rest.split(",")} & {key for key, _ in _CELLS}:
-        raise ValueError(f"{key} is not among the other keys of a lane: it has a column of its own")
+    others = {part.partition("=")[0] for part in rest.split(",")}
+    if owned := [key for key, _ in _CELLS if key in others]:
+        raise ValueError(f"{owned[0]} is not among the other keys of a lane: it has a column of its own")
     cells = [_values(key, row.get(key, default)) for key, default in _CELLS]
     plain = parse_lanes(f"{init}:{rest}") if rest else [Lane(init)]
     count = math.prod(map(len, cells)) * len(plain)

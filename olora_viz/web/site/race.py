@@ -346,7 +346,9 @@ TAKEN_FORMS = ("csv", "code", "peft")
 def downloads(name: str, record: RaceRecord) -> dict[str, tuple[str, str]]:
     """Return the files of a race that can be made, by their kind: path and text."""
     files = {}
-    for kind in TAKEN_FORMS[len(record.config.lanes) > MOST_IN_TABLE :]:
+    for kind in TAKEN_FORMS:
+        if kind == "csv" and len(record.config.lanes) > MOST_IN_TABLE:
+            continue
         with suppress(ValueError):  # PEFT cannot train these lanes
             files[kind] = f"races/{name}{EXPORTS[kind].ending}", str(EXPORTS[kind].make(record))
     return files
