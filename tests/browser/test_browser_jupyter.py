@@ -118,13 +118,18 @@ class Notebook:
 
     def run_cell(self, i: int) -> None:
         """Run one cell and wait until it has ended."""
-        self.cell(i).locator(".cm-content").click()
-        self.run("notebook:run-cell")
+        self.begin_cell(i)
+        expect(self.cell(i).locator(".jp-InputPrompt")).to_contain_text(re.compile(r"\d"))
 
     def begin_cell(self, i: int) -> None:
-        """Run one cell, without waiting."""
-        self.cell(i).locator(".cm-content").click()
-        self.page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-cell')")
+        """Run one cell, chosen in the same turn of the page: one that a click chose can lose its place to another."""
+        self.page.evaluate(
+            """i => {
+                window.jupyterapp.shell.currentWidget.content.activeCellIndex = i;
+                window.jupyterapp.commands.execute("notebook:run-cell");
+            }""",
+            i,
+        )
 
     def said(self, i: int):
         """Return what a cell printed, and its error."""
