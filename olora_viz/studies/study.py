@@ -286,9 +286,15 @@ class Study:
         return self.tune["lr"]
 
     def lrs_in(self, cell: Cell, tuned: Settings) -> tuple[float, ...]:
-        """Return the learning rates that are tried at first in a cell: `lrs`, times `Optimizer.rate`."""
-        factor = OPTIMIZERS[(cell.settings | dict(tuned)).get("opt", Lane.opt)].rate
-        return tuple(rounded(lr * factor, RATE_DIGITS) if factor != 1 else lr for lr in self.lrs)
+        """Return the learning rates that are tried at first in a cell, the lowest first.
+
+        They are `lrs` times `Optimizer.rate`, of each optimizer that a method has there: all methods try the same.
+        """
+        of_all = cell.settings | dict(tuned)
+        factors = {
+            OPTIMIZERS[of_all.get("opt") or lane_of(method).opt].rate for method in self.tuned_methods or self.compare
+        }
+        return tuple(sorted({rounded(lr * f, RATE_DIGITS) if f != 1 else lr for f in factors for lr in self.lrs}))
 
     def choices(self, method: str = "") -> list[Settings]:
         """Return the combinations of what is tuned beside the rate, of all methods or of one that has its own."""

@@ -58,5 +58,7 @@ def test_rates_are_those_of_the_optimizer_of_a_cell_or_of_what_is_tuned() -> Non
     tuned = comparing("olora").changed(tune={"opt": ("adamw", "sgd"), "lr": (1e-3, 3e-3)})
     (cell,) = tuned.cells()
     assert tuned.lrs_in(cell, (("opt", "sgd"),)) == (0.1, 0.3)
+    mixed = Study(compare=("lora", "lora:opt=sgd"), tune={"lr": (1e-3, 3e-3)})
+    assert mixed.lrs_in(mixed.cells()[0], ()) == (1e-3, 3e-3, 0.1, 0.3)
     best = {each.method: each.best_lr for each in planted_optimizers({}).of(sgd)}
     assert min(rate or 0 for rate in best.values()) > max(OPTIMIZED.lrs)
