@@ -28,6 +28,7 @@ from markupsafe import Markup
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.pages import Page
+from start_map import TITLES, start_map_figure
 
 import olora_viz as ov
 from olora_viz.figures import theme
@@ -109,6 +110,13 @@ def study(name: str, chart: str = "differences") -> Chart:
     return Chart(figure, f"The study {name}: {about}. {_recorded(origin)}")
 
 
+def start_map() -> Chart:
+    """Return the starts of the studies in ``docs/studies`` against plain LoRA, a row for each circumstance."""
+    dates = sorted(read_json_object(STUDIES / name / "origin.json")["date"] for name in TITLES)
+    where = f"The studies {listed(TITLES)} of the page Results, recorded from {dates[0]} to {dates[-1]} on CPUs."
+    return Chart(start_map_figure({name: ov.verdicts(STUDIES / name) for name in TITLES}), where)
+
+
 def _recorded(origin: Origin) -> str:
     packages = ", ".join(f"{package} {version}" for package, version in origin.versions.items())
     return f"Recorded on {origin.date}: {origin.device}; {packages}."
@@ -188,7 +196,9 @@ def _first_step(W: torch.Tensor, lane: ov.Lane) -> float:
     return lane.scale * float((B @ A - start.B @ start.A).norm())
 
 
-CHARTS: dict[str, Callable[..., Chart]] = {chart.__name__: chart for chart in (race, study, spectrum, scaling)}
+CHARTS: dict[str, Callable[..., Chart]] = {
+    chart.__name__: chart for chart in (race, study, start_map, spectrum, scaling)
+}
 
 
 def chart_of(call: str) -> Chart:

@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from support.pages import DOCS, PAGES, ROOT
@@ -13,7 +14,8 @@ from support.pages import DOCS, PAGES, ROOT
 import olora_viz as ov
 from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.plots import study_figures
-from olora_viz.studies.statistics import LEVEL
+from olora_viz.studies.method import method_name
+from olora_viz.studies.statistics import BETTER, LEVEL, WORSE
 
 sys.path.insert(0, str(DOCS))
 charts = pytest.importorskip("charts", reason="mkdocs is in the extra docs")
@@ -134,3 +136,36 @@ def test_the_study_is_read_as_any_other_and_its_chart_says_the_same() -> None:
         low, mean, high = (f"{x:+.3f}" for x in (each.interval.low, each.interval.mean, each.interval.high))
         assert f"{mean} ({low} to {high})" in rows, each.method
         assert f"| {mean} (" in rows, each.method  # of the ablation, whose other methods tell another interval
+
+
+def test_the_map_of_starts_has_every_recorded_study_and_says_what_it_recorded() -> None:
+    assert {*charts.TITLES} == {folder.name for folder in (DOCS / "studies").iterdir()}
+    figure = charts.chart_of("start_map()").figure
+    drawn = {trace["text"][0]: trace for trace in figure["data"] if "text" in trace}
+    limit, decided, circumstances = max(figure["layout"]["xaxis"]["range"]), 0, 0
+    for name in charts.TITLES:
+        found = ov.verdicts(DOCS / "studies" / name)
+        assert found.study.reference == "lora", name
+        for cell in found.study.cells():
+            lora, *others = found.of(cell)
+            base = found.rows_of(cell)[0]["base_test_loss"]
+            starts = [each for each in others if each.method in ov.INITIALIZERS and each.method != "full"]
+            assert starts, (name, cell)
+            for each in starts:
+                (of_start,) = (
+                    trace
+                    for words, trace in drawn.items()
+                    if words.endswith(f"study {name}, {cell.words()}") and trace["name"] == method_name(each.method)
+                )
+                share, *ends = (
+                    x / (base - lora.test_loss) for x in (each.test_loss - lora.test_loss, *each.interval[1:3])
+                )
+                assert of_start["x"][0] == pytest.approx(np.clip(share, -0.98 * limit, 0.98 * limit))
+                (line,) = (trace for trace in figure["data"] if trace["y"][3:4] == of_start["y"])
+                assert [line["x"][3], line["x"][4]] == pytest.approx(np.clip(ends, -limit, limit))
+                is_open = of_start["marker"]["symbol"] == "circle-open"
+                assert is_open == (each.verdict not in (BETTER, WORSE) and abs(share) < limit)
+            decided += any(each.verdict in (BETTER, WORSE) for each in starts)
+            circumstances += 1
+    assert f"{decided} of {circumstances} " in figure["layout"]["meta"]["title"]
+    assert sum(shape["type"] == "rect" for shape in figure["layout"]["shapes"]) == decided
