@@ -12,9 +12,9 @@ import torch
 
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.files import read_json_object, reason
+from olora_viz.machine.four_bit import is_four_bit
 from olora_viz.machine.memory import check_memory
 from olora_viz.machine.wording import listed
-from olora_viz.models.four_bit import is_four_bit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

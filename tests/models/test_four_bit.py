@@ -17,7 +17,7 @@ from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.merged_folder import merge_folder
 from olora_viz.lanes.started_folder import start_folder
 from olora_viz.machine.files import read_tensors, write_tensors
-from olora_viz.models.four_bit import TENSORS_BESIDE, dequantized, dynamic_map, nf4
+from olora_viz.machine.four_bit import TENSORS_BESIDE, dequantized, dynamic_map, nf4
 
 
 def in_four_bits(plain: Path, folder: Path) -> None:
