@@ -3,7 +3,7 @@
 from torch import Generator, zeros_like
 
 from olora_viz.initializers.pissa import pissa
-from olora_viz.initializers.start import Calibration, Initializer, Matrix, Start, precise
+from olora_viz.initializers.start import Calibration, Initializer, Matrix, Start, check_rank, check_scale, precise
 from olora_viz.machine.four_bit import nf4
 
 
@@ -32,6 +32,8 @@ def loftq(
         >>> bool((start.base + start.B @ start.A - W).norm() < (start.base - W).norm())
         True
     """
+    check_rank(W, r)
+    check_scale(s)
     W = precise(W)
     start, base = Start(zeros_like(W)[:r], zeros_like(W)[:, :r]), W
     for _ in range(iterations):
@@ -47,6 +49,7 @@ INITIALIZER = Initializer(
     short="what four bits lose of W",
     summary="A and B share the r largest singular triplets of what a base in four bits lacks of W.",
     source="Li et al. 2023, arXiv 2310.08659",
+    color=("#8a1f00", "#9988cc"),
     place=19,
     iterates=True,
 )

@@ -56,8 +56,10 @@ def pack_base(model: nn.Module, name: str) -> None:
         name: of the model, for messages.
 
     Raises:
-        ValueError: a weight is smaller than a block, or not finite.
+        ValueError: a weight is smaller than a block, or not finite, or was loaded from four bits.
     """
+    if getattr(model, "stored_in_four_bits", False):
+        raise ValueError(f"the weights of {name} are in four bits already, and nf4 would round again: leave base out")
     layers = {path: layer for path, layer in adaptable_layers(model).items() if is_linear(layer)}
     for path, layer in layers.items():
         if (count := weight_of(layer).numel()) < BLOCK:

@@ -161,6 +161,14 @@ def read_shards(folder: Path) -> list[Shard]:
     return [_dequantized(shard, stored, states) for shard in shards] if states else shards
 
 
+def four_bit_weights(folder: Path) -> dict[str, Tensor] | None:
+    """Read all tensors of a folder that has weights in four bits, as bitsandbytes computes with them; else None."""
+    tensors = [tensor for shard in read_shards(folder) for tensor in shard.tensors]
+    if not any(isinstance(tensor, FourBitTensor) for tensor in tensors):
+        return None
+    return {tensor.name: tensor.read() for tensor in tensors}
+
+
 def _dequantized(shard: Shard, stored: Mapping[str, StoredTensor], states: Mapping[str, str]) -> Shard:
     """Return a file as it would be without quantization to four bits, of which any file may hold the parts.
 

@@ -1,4 +1,4 @@
-"""Races on a base in four bits: rounded weights in a model of torch's are the oracle, and turns by hand that of LoftQ."""
+"""Races on a base in four bits: a model with rounded weights is the oracle, and turns by hand that of LoftQ."""
 
 import gc
 from dataclasses import replace
@@ -130,18 +130,14 @@ def test_a_lane_on_a_base_of_its_own_trains_as_on_that_base_alone():
     lane = replace(RESIDUAL[0], lr=3e-3)
     racing = race(FOUR_BITS((lane,), eval_every=1))
     model, tokenizer = load_model("glassllm", dtype=torch.float64)
-    starts = {}
-    for name in racing.lanes.layers:
-        W, start = weight_of(named_layers(model)[name]), racing.lanes.factors(name, 0)
-        starts[name] = W.detach().clone(), start
+    starts = {name: racing.lanes.factors(name, 0) for name in racing.lanes.layers}
+    for name, start in starts.items():
+        W = weight_of(named_layers(model)[name])
         with torch.no_grad():
             W.copy_(nf4(W - lane.scale * start.B @ start.A, double=True))
-    by_weight = {start.A.shape: start for _, start in starts.values()}
-    assert by_weight
-    alone = race(
-        small((Lane("olora_unsubtracted", lr=3e-3, r=2, alpha=5),), eval_every=1), model=model, tokenizer=tokenizer
-    )
-    for name, (_, start) in starts.items():
+    config = small((Lane("olora_unsubtracted", lr=3e-3, r=2, alpha=5),), eval_every=1)
+    alone = race(config, model=model, tokenizer=tokenizer)
+    for name, start in starts.items():
         alone.lanes.put(name, 0, start)
     for one, other in zip(racing, alone, strict=True):
         np.testing.assert_allclose(one.eval_loss, other.eval_loss, rtol=1e-9)
@@ -155,10 +151,8 @@ def test_other_lanes_have_the_bits_that_they_have_beside_plain_ones():
     for one, other in zip(mixed, others, strict=True):
         assert one.loss[kept].tolist() == other.loss[kept].tolist()
     for k in range(len(LANES)):
-        alone = race(FOUR_BITS((LANES[k],)))
-        np.testing.assert_allclose(
-            [s.loss[0] for s in alone], [s.loss[k] for s in steps_of(FOUR_BITS(LANES))], rtol=1e-9
-        )
+        alone, beside = ([step.loss for step in steps_of(FOUR_BITS(lanes))] for lanes in ((LANES[k],), LANES))
+        np.testing.assert_allclose([loss[0] for loss in alone], [loss[k] for loss in beside], rtol=1e-9)
 
 
 def test_no_weight_of_the_blocks_is_kept_for_the_backward_pass():
@@ -173,7 +167,6 @@ def test_no_weight_of_the_blocks_is_kept_for_the_backward_pass():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         found = racing.model(input_ids=IDS).logits.sum()
     assert {each.shape for each in saved}.isdisjoint({shape, shape[::-1]})
-    del saved
     assert alive() <= before
     found.backward()
     assert racing.lanes.theta.grad.any()
