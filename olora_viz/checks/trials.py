@@ -25,7 +25,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.peft import read_peft, write_peft
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.lanes.stored_adapter import read_config
-from olora_viz.models.four_bit import BLOCK, nf4
+from olora_viz.machine.four_bit import BLOCK, nf4
 from olora_viz.tasks import Encoded, collate
 
 WIDTH, RANK = 384, 8

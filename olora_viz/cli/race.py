@@ -52,7 +52,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_shared(
         parser, "--model", "--task", "--lane", "--steps", "--epochs", "--batch-size", "--max-length",
         "--truncate", "--chat", "--seed", "--split-seed", "--test", "--keep", "--forget",
-        "--device", "--dtype", "--accumulate", "--test-size", "--rows", "--batches", "--eval-size",
+        "--device", "--dtype", "--base", "--accumulate", "--test-size", "--rows", "--batches", "--eval-size",
         "--schedule", "--warmup", "--weight-decay", "--clip", "--patience", "--keep-best",
         "--metric", "--objective", "--samples",
     )  # fmt: skip
@@ -251,6 +251,9 @@ def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
         f"{summary['status']} after {summary['steps']} steps ({epochs(summary['epochs'])}) in "
         f"{seconds(summary['seconds'])} on {summary['device']} ({summary['dtype']})"
     )
+    if (frozen := summary["frozen"])["base"] != "float":
+        after, before = (frozen[name] / 1e6 for name in ("bytes", "float_bytes"))
+        print(f"the frozen weights take {after:,.1f} MB in {frozen['base']}, and {before:,.1f} MB without")
 
 
 def held_out_range(eval_loss: Sequence[float]) -> str:

@@ -104,7 +104,7 @@ def add_settings(parser: argparse.ArgumentParser, *lists: str) -> None:
     )
     add_shared(
         parser, "--steps", "--batch-size", "--max-length", "--truncate", "--chat", "--seed",
-        "--split-seed", "--test", "--keep", "--forget", "--device", "--dtype",
+        "--split-seed", "--test", "--keep", "--forget", "--device", "--dtype", "--base",
     )  # fmt: skip
 
 

@@ -105,8 +105,8 @@ class RaceCurves:
 
     def at_start(self, base: float | None) -> np.ndarray:
         """Return the lanes' results at step 0, (K,), see `held_out_at_start`."""
-        of_lanes = {k: s.init for s, group in zip(self.styles, self.groups, strict=True) for k in group}
-        return held_out_at_start([of_lanes[k] for k in sorted(of_lanes)], base)
+        keep = {k: s.begins_as_base for s, group in zip(self.styles, self.groups, strict=True) for k in group}
+        return held_out_at_start([keep[k] for k in sorted(keep)], base)
 
 
 def measure_figure(measure: Measure, curves: RaceCurves, *, named: bool = True) -> Figure:

@@ -66,6 +66,7 @@ class LaneStyle:
     dash: str
     symbol: str
     """Plotly's name of the mark, open unless the line is solid."""
+    begins_as_base: bool = True
 
 
 def font_family() -> str:
@@ -146,7 +147,8 @@ def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tupl
         dash = DASHES[place[0] % len(DASHES)] if place else DASHES[0]
         shape = MARKERS[place[1] % len(MARKERS)] if len(place) > 1 else MARKERS[0]
         symbol = shape if dash == "solid" else f"{shape}-open"
-        styles.append(LaneStyle(label, lane.init, f"@{lane.init}", f"@{lane.init}-text", dash, symbol))
+        colors = f"@{lane.init}", f"@{lane.init}-text"
+        styles.append(LaneStyle(label, lane.init, *colors, dash, symbol, lane.keeps_function))
     return tuple(styles)
 
 

@@ -13,11 +13,13 @@ from olora_viz.initializers.catalogue import (
     entry_of,
     freezes_B,
     is_dense,
+    iterates,
     keeps_function,
     label_of,
     register,
     remember,
     starts,
+    starts_at_zero,
     unregister,
 )
 from olora_viz.initializers.start import (
@@ -48,6 +50,7 @@ __all__ = [
     "entry_of",
     "freezes_B",
     "is_dense",
+    "iterates",
     "keeps_function",
     "label_of",
     "lacking",
@@ -55,5 +58,6 @@ __all__ = [
     "register",
     "remember",
     "starts",
+    "starts_at_zero",
     "unregister",
 ]

@@ -116,6 +116,18 @@ def keeps_function(init: str) -> bool:
     return entry is None or entry.keeps_function
 
 
+def starts_at_zero(init: str) -> bool:
+    """Return whether an initialization has B⁰A⁰ = 0; not if it is not listed."""
+    entry = INITIALIZERS.get(init)
+    return entry is not None and entry.zero_product
+
+
+def iterates(init: str) -> bool:
+    """Return whether an initialization takes iterations; not if it is not listed."""
+    entry = INITIALIZERS.get(init)
+    return entry is not None and entry.iterates
+
+
 BUILT_IN = frozenset(INITIALIZERS)
 
 PAGE_COLOURS = frozenset({"accent", "bad", "bg", "card", "ink", "line", "mute", "ok", "on-accent", "soft"})
@@ -172,7 +184,7 @@ def register(entry: Initializer, *, replace: bool = False) -> None:
     start = OwnStart(name, entry.start, *(getattr(entry, each) for each in TELLING))
     if name in INITIALIZERS and not replace:
         warnings.warn(f"the initialization {name!r} was registered before: this one replaces it", stacklevel=2)
-    INITIALIZERS[name] = dataclasses.replace(entry, start=start, random=entry.random or start.draws)
+    INITIALIZERS[name] = dataclasses.replace(entry, start=start, random=entry.random or start.draws, iterates=False)
 
 
 def unregister(name: str) -> None:

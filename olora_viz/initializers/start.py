@@ -23,6 +23,7 @@ class Start:
 
     Args:
         A, B: A⁰ and B⁰, made contiguous; in float32 or better, on the device of W.
+        base: the four-bit base that was made with them, where a start makes one.
 
     Examples:
         >>> import torch
@@ -34,6 +35,7 @@ class Start:
 
     A: Float[Tensor, "r in"]
     B: Float[Tensor, "out r"]
+    base: Float[Tensor, "out in"] | None = None
 
     def __post_init__(self) -> None:
         """Make both factors contiguous, whatever layout a factorization returned."""
@@ -91,6 +93,7 @@ class Initializer:
         dense: whether a lane trains the whole ΔW (out, in) from zero, whatever its rank and alpha: A is ΔW, and B the
             identity, which is never stored. Then also `frozen_B` and `zero_product`.
         keeps_function: whether s B⁰A⁰ is subtracted from W, so that the model's function is unchanged at step 0.
+        iterates: whether its function takes `iterations`, see `Lane.iterations`.
         color: of its lines in the light and in the dark theme, as ``#rrggbb``; None for one of the reserve. It should
             have a contrast of 3 : 1 against the card, and be distinct from the others for all types of colour vision.
         place: its place in lists; entries of one place are sorted by name.
@@ -118,6 +121,7 @@ class Initializer:
     frozen_B: bool = False
     dense: bool = False
     keeps_function: bool = True
+    iterates: bool = False
     color: tuple[str, str] | None = None
     place: int = 1000
 

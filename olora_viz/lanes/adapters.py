@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from olora_viz.initializers import Calibration, Start
-from olora_viz.lanes.lane import Lane, labels, lanes_table
+from olora_viz.lanes.lane import BASE, Lane, labels, lanes_table
 from olora_viz.lanes.layers import named_layers, weight_of
 from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.passes import Passes
@@ -32,6 +33,7 @@ from olora_viz.lanes.plan import (
     start_matrix,
 )
 from olora_viz.machine.checks import described, expect, unknown
+from olora_viz.machine.four_bit import FourBitLayer, unpack
 from olora_viz.machine.process import Progress
 from olora_viz.machine.wording import listed
 
@@ -48,6 +50,7 @@ class Lanes:
         start: (K, P), the A⁰ and B⁰ of which s B⁰A⁰ is subtracted: theta at step 0, or zero for lanes whose
             initialization does not keep the model's function. Of full fine-tuning the update of the past.
         past: what earlier races merged into the lanes' bases; None if all of them start from W.
+        fixed: by layer and lane, what a lane's own base in four bits and its start have more than the shared base.
         frozen: (K, P), mask of the entries of theta that are not trained: the B of lanes whose initialization freezes
             it. None if there is no such lane.
         after_detach: called by `detach`, to undo other changes to the model.
@@ -68,17 +71,24 @@ class Lanes:
     """
 
     def __init__(
-        self, plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None, past: Past | None = None
+        self,
+        plan: AdapterPlan,
+        start_of: StartOf,
+        progress: Progress | None = None,
+        past: Past | None = None,
+        full: Mapping[str, Tensor] | None = None,
     ) -> None:
+        if full is None and (reads := [each.start_from for each in plan.lanes if each.start_from != BASE]):
+            raise ValueError(f"start_from={reads[0]} is for a race on a base in four bits: set its base to nf4")
         self.plan, self.model, self.past = plan, plan.model, past
         self.lanes, self.labels, self.rank = plan.lanes, labels(plan.lanes), plan.rank
         self._layout = plan.layout
-        self.start = start_matrix(plan, start_of, progress, past)
+        self.start, self.fixed = start_matrix(plan, start_of, progress, past, full)
         self.theta = self.start.clone().requires_grad_()
         self.start[plan.unsubtracted] = 0.0
         self.scale = self.start.new_tensor([lane.scale for lane in self.lanes])
         self.frozen = frozen_mask(plan, self.theta)
-        self._passes = Passes(plan, self.theta, self.start, self.frozen, past)
+        self._passes = Passes(plan, self.theta, self.start, self.frozen, past, self.fixed)
         self.after_detach: Callable[[], None] = lambda: None
         self._handed_on: RemovableHandle | None = None
         self._trainable = [p for p in self.model.parameters() if p.requires_grad]
@@ -279,6 +289,9 @@ class Lanes:
         """
         k = self.number(k)
         merged = self.base()
+        for layer in merged.modules():
+            if isinstance(layer, FourBitLayer):
+                unpack(layer)
         for parameter in merged.parameters() if dtype else ():  # no buffers, as where transformers loads a dtype
             parameter.data = parameter.data.to(dtype)
         layers = named_layers(merged)
@@ -286,12 +299,14 @@ class Lanes:
             W, update = weight_of(self.plan.layers[name]), self.delta(name, k)
             if self.past is not None:
                 update = update + self.past.update(name, k)
+            if k in self.fixed.get(name, {}):
+                update = update + self.fixed[name][k]
             weight_of(layers[name]).copy_(W.to(self.theta.dtype) + update)
         return merged
 
     def base(self, *, shared: bool = False) -> nn.Module:
         """Return a copy of the model without lanes; `shared` copies no weight."""
-        memo = {id(W): W for W in self.model.parameters()} if shared else {}
+        memo = {id(W): W for W in chain(self.model.parameters(), self.model.buffers())} if shared else {}
         attached = self._passes.begun
         self._passes.end()
         try:
@@ -397,12 +412,14 @@ def attach_planned(
     calibration: Mapping[str, Calibration] | None = None,
     cached: StartCache | None = None,
     past: Past | None = None,
+    full: Mapping[str, Tensor] | None = None,
 ) -> Lanes:
     """Attach the lanes of a plan to its model, see `attach`; `cached` is that of `start_from`.
 
     Args:
         past: what is merged into the lanes' bases, from which they start then.
+        full: by layer, the weights before they were rounded to four bits; None if no lane starts from them.
     """
     calibration = calibration or {}
     plan.check_calibration(calibration)
-    return Lanes(plan, start_from(calibration, cached, past), progress, past)
+    return Lanes(plan, start_from(calibration, cached, past), progress, past, full)

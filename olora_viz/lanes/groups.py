@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
+from olora_viz.lanes.layers import bytes_of
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.process import Progress, warn_of_spinning
 from olora_viz.machine.threads import Call, Report, in_order, side_by_side
@@ -38,7 +39,7 @@ def is_small(plan: AdapterPlan) -> bool:
 
 
 def _weights(plan: AdapterPlan) -> int:
-    return sum(weight.nbytes for weight in plan.model.parameters())
+    return bytes_of(plan.model)
 
 
 def lane_groups(K: int, bytes_each: float, most: float, least: int = 1) -> list[slice]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from olora_viz.initializers import check_name, freezes_B, is_dense, label_of
+from olora_viz.initializers import check_name, freezes_B, is_dense, iterates, keeps_function, label_of, starts_at_zero
 from olora_viz.lanes.alpha import Alpha, alpha_at, alpha_word
 from olora_viz.lanes.optimizers import OF_OPTIMIZERS, OPTIMIZERS
 from olora_viz.lanes.schedule import SCHEDULES
@@ -39,6 +39,9 @@ AGAINST_DIM = {
 
 ADVANTAGES = ("mean", "normalized")
 """What is an advantage of a reward over the mean one of a prompt, see `Lane`."""
+
+BASE, FULL, RESIDUAL = STARTED_FROM = ("base", "full", "residual")
+"""The weights that a lane's start reads on a base in four bits, see `Lane`."""
 
 REPLAYED_FROM = ("text", "base")
 """What a lane replays: the text to keep itself, or samples that the base model draws in its place."""
@@ -100,6 +103,10 @@ class Lane:
         momentum: of the optimizers ``sgd`` and ``muon``, in [0, 1): what is left of a step's gradient in the next one.
             None for 0.9 and 0.95.
         damping: of the optimizer ``riemannian``, > 0: the δ in (BᵀB + δI)⁻¹ and (AAᵀ + δI)⁻¹, PEFT's ``reg``.
+        start_from: on a base in four bits, the weights from which A⁰ and B⁰ are made: ``base``, those of the base, as
+            PEFT does; ``full``, those before they were rounded; ``residual``, these too, and the lane's own base is
+            W − s B⁰A⁰ in four bits, as in QPiSSA and LoftQ, so that the lane does not begin as the base of all lanes.
+        iterations: of the start ``loftq``, >= 1: how often base and adapter take turns, PEFT's ``loftq_iter``.
 
     Examples:
         >>> import olora_viz as ov
@@ -140,6 +147,8 @@ class Lane:
     opt: str = "adamw"
     momentum: float | None = None
     damping: float = 0.01
+    start_from: str = BASE
+    iterations: int = 1
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -185,6 +194,14 @@ class Lane:
         for name in ("rslora", "fair"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        if self.start_from not in STARTED_FROM:
+            raise ValueError(unknown("start_from", str(self.start_from), STARTED_FROM))
+        if self.start_from != BASE and (self.fair or not keeps_function(self.init)):
+            other = "a fair rate" if self.fair else f"{self.init}, which changes the base's function,"
+            raise ValueError(f"start_from={self.start_from} and {other} do not go together")
+        check_whole("iterations", self.iterations, least=1)
+        if self.iterations != Lane.iterations and not iterates(self.init):
+            raise ValueError(f"iterations {self.iterations} is not a key of {self.init}: it goes with loftq")
         if self.label is not None:
             _check_label(self.label)
         if self.targets is not None:
@@ -260,6 +277,16 @@ class Lane:
             (0.95, 0.5)
         """
         return (OPTIMIZERS[self.opt].momentum or 0.0) if self.momentum is None else self.momentum
+
+    @property
+    def has_own_base(self) -> bool:
+        """Whether the lane's base in four bits is that of its own start, so that it does not begin as the others."""
+        return self.start_from == RESIDUAL and not starts_at_zero(self.init)
+
+    @property
+    def keeps_function(self) -> bool:
+        """Whether the lane begins as the base of all lanes."""
+        return keeps_function(self.init) and not self.has_own_base
 
     @property
     def replays(self) -> bool:
@@ -356,6 +383,7 @@ SHOWN_NAMES = {
     "beta2": "β₂", "targets": "", "schedule": "", "warmup": "warm-up", "params": "params", "dim": "dim",
     "replay": "replay", "replay_from": "", "keep_kl": "keep KL", "rslora": "rsLoRA",
     "beta": "β", "kl": "KL", "advantage": "", "opt": "", "momentum": "momentum", "damping": "δ",
+    "start_from": "", "iterations": "iterations",
 }  # fmt: skip
 """What a display name calls a key of a lane, if not by its own name; rates, targets and schedules need none."""
 
@@ -460,13 +488,15 @@ def _value(field: str, value: Any, is_short: bool) -> str:
     """Return a value in words, with its key's name."""
     if field in ("r", "alpha", "params", "dim") and not value:
         return ""
+    if field in ("start_from", "iterations") and value == getattr(Lane, field):
+        return ""
     name = SHOWN_NAMES.get(field, field.replace("_", " "))
     if isinstance(getattr(Lane, field), bool):
         return name * value
     if field == "clip" and not value:
         return "no clip"
     if isinstance(value, str):
-        value = f"from {value}" if field == "replay_from" else value
+        value = f"from {value}" if field.endswith("_from") else value
         return short_targets(value) if field == "targets" and value and is_short else value
     if field == "params":
         return params_words(value)

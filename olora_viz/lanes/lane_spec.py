@@ -238,6 +238,8 @@ _READERS: dict[str, tuple[Any, str]] = {
     "opt": (str, "a word"),
     "momentum": (float, "a number"),
     "damping": (float, "a positive number"),
+    "start_from": (str, "a word"),
+    "iterations": (int, "a whole number"),
     "label": (str, "a word"),
 }
 

@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.lanes.experts import ExpertLinear, matrices_of
 from olora_viz.lanes.targets import ALL, FAMILIES, MLP, family_of, within_block
+from olora_viz.machine.four_bit import BLOCK, FourBitLayer, pack
 from olora_viz.machine.wording import listed
 
 
@@ -37,6 +39,49 @@ def weight_of(layer: nn.Module) -> Float[Tensor, "out in"]:
     weight = layer.weight
     assert isinstance(weight, Tensor)
     return weight.T if is_transposed(layer) else weight
+
+
+def outline_of(layer: nn.Module) -> Float[Tensor, "out in"]:
+    """Return `weight_of`, or of a layer in four bits a tensor of its shape and dtype without numbers."""
+    if isinstance(layer, FourBitLayer):
+        return torch.empty(layer.shape, dtype=layer.dtype, device="meta")
+    return weight_of(layer)
+
+
+@torch.no_grad()
+def pack_base(model: nn.Module, name: str) -> None:
+    """Let all linear layers but the head, as bitsandbytes does, keep their weights in four bits.
+
+    Args:
+        name: of the model, for messages.
+
+    Raises:
+        ValueError: a weight is smaller than a block, or not finite, or was loaded from four bits.
+    """
+    if getattr(model, "stored_in_four_bits", False):
+        raise ValueError(f"the weights of {name} are in four bits already, and nf4 would round again: leave base out")
+    layers = {path: layer for path, layer in adaptable_layers(model).items() if is_linear(layer)}
+    for path, layer in layers.items():
+        if (count := weight_of(layer).numel()) < BLOCK:
+            raise ValueError(
+                f"base nf4 scales blocks of {BLOCK} weights, and {path!r} of {name} has {count}: leave it float"
+            )
+    check_finite(layers)
+    for layer in layers.values():
+        pack(layer, is_transposed(layer))
+
+
+def bytes_of(model: nn.Module) -> int:
+    """Return the memory of a model's weights, also of those in four bits."""
+    in_four_bits = [layer for layer in model.modules() if isinstance(layer, FourBitLayer)]
+    return sum(t.nbytes for t in chain(model.parameters(), *(layer.buffers(recurse=False) for layer in in_four_bits)))
+
+
+def float_bytes_of(model: nn.Module) -> int:
+    """Return the memory of a model's weights if none of them is in four bits."""
+    in_four_bits = [layer for layer in model.modules() if isinstance(layer, FourBitLayer)]
+    packed = sum(layer.shape.numel() * layer.dtype.itemsize for layer in in_four_bits)
+    return packed + sum(weight.nbytes for weight in model.parameters())
 
 
 def check_finite(layers: Mapping[str, nn.Module]) -> None:
@@ -270,9 +315,10 @@ def coverage_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> Coverage:
     head = head_of(model)
     experts = [layer for layer in layers.values() if isinstance(layer, ExpertLinear)]
     linear = [layer for layer in layers.values() if not isinstance(layer, ExpertLinear)]
-    adapted = {id(layer.weight) for layer in linear} | {id(layer.stored) for layer in experts}
-    sizes: Counter[str] = Counter()
-    reached = 0
+    in_four_bits = {layer: layer.shape.numel() for layer in model.modules() if isinstance(layer, FourBitLayer)}
+    adapted = {id(layer.weight) for layer in linear if layer not in in_four_bits} | {id(e.stored) for e in experts}
+    reached = sum(size for layer, size in in_four_bits.items() if layer in linear)
+    sizes = Counter({"other linear layers": sum(in_four_bits.values()) - reached} if in_four_bits else {})
     for name, weight in model.named_parameters():
         if id(weight) in adapted:
             reached += weight.numel()
@@ -280,7 +326,7 @@ def coverage_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> Coverage:
         holder = model.get_submodule(name.rpartition(".")[0])
         kind = "output head" if holder is head else _kind(name, weight, holder)
         sizes[kind] += weight.numel()
-    return Coverage(len(linear), len(experts), reached, dict(sizes.most_common()))
+    return Coverage(len(linear), len(experts), reached, {kind: n for kind, n in sizes.most_common() if n})
 
 
 def worded(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.products import product
+
+Read = Callable[[], Tensor]
+"""Returns a frozen weight (out, in)."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class LaneLinear(torch.autograd.Function):
     def forward(
         ctx: Any,
         X: Tensor,  # (K·n, …, in)
-        W: Tensor,  # (out, in)
+        read: Read,  # W (out, in), which may be computed each time
         bias: Tensor | None,  # (out,)
         A: Tensor,  # (K, r, in)
         B: Tensor,  # (K, out, r)
@@ -107,8 +110,8 @@ class LaneLinear(torch.autograd.Function):
         """Multiply, and keep the thin product X Aᵀ for the gradient of B."""
         down, up = _stacked(A, B, start, s, past, X.dtype)
         Z = torch.bmm(_by_lane(X, A), down.mT)
-        ctx.save_for_backward(X, W, A, B, s, Z)
-        ctx.start, ctx.past = start, past
+        ctx.save_for_backward(X, A, B, s, Z)
+        ctx.start, ctx.past, ctx.read, W = start, past, read, read()
         if _is_short(X):
             return product(X, W, bias, torch.bmm(Z, up.mT).view(*X.shape[:-1], -1))
         Y = product(X, W, bias)
@@ -119,13 +122,14 @@ class LaneLinear(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of X, A and B; W and its bias are frozen."""
         (dY,) = grads
-        X, W, A, B, s, Z = ctx.saved_tensors
+        X, A, B, s, Z = ctx.saved_tensors
         r = A.shape[1]
         down, up = _stacked(A, B, ctx.start, s, ctx.past, X.dtype)
         X_lanes, dY_lanes = _by_lane(X, A), _by_lane(dY, A)
         U = torch.bmm(dY_lanes, up)  # (K, n, r or 2r, and ρ)
         dX = None
         if ctx.needs_input_grad[0]:
+            W = ctx.read()
             if _is_short(X):
                 dX = product(dY, W.mT, added=torch.bmm(U, down).view(X.shape))
             else:
@@ -154,19 +158,31 @@ class FrozenLinear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, X: Tensor, W: Tensor, bias: Tensor | None) -> Tensor:
-        """Multiply."""
-        ctx.save_for_backward(W)
-        return product(X, W, bias)
+    def forward(ctx: Any, X: Tensor, read: Read, bias: Tensor | None) -> Tensor:
+        """Multiply; see `LaneLinear` on what reads W."""
+        ctx.read = read
+        return product(X, read(), bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of X."""
-        (W,) = ctx.saved_tensors
-        return product(grads[0], W.mT), None, None
+        return product(grads[0], ctx.read().mT), None, None
 
 
-def add_dense(Y: Tensor, X: Tensor, W: Tensor, bias: Tensor | None, A: Tensor, dense: Sequence[int]) -> Tensor:
+def add_fixed(Y: Tensor, X: Tensor, A: Tensor, fixed: Mapping[int, Tensor]) -> Tensor:
+    """Return Y_k + X_k E_kᵀ for some lanes k, each by a product of its own; the others are unchanged, bit for bit.
+
+    Args:
+        Y, X: output and input of a layer, (K·n, …, features).
+        A: (K, …).
+        fixed: E (out, in) of these lanes, frozen.
+    """
+    inputs = _by_lane(X, A)
+    moved = torch.stack([product(inputs[k], E) for k, E in fixed.items()])
+    return _by_lane(Y, A).index_add(0, torch.tensor([*fixed], device=X.device), moved).view(Y.shape)
+
+
+def add_dense(Y: Tensor, X: Tensor, read: Read, bias: Tensor | None, A: Tensor, dense: Sequence[int]) -> Tensor:
     """Return Y_k + X_k ΔW_kᵀ for some lanes k; the others are unchanged, bit for bit.
 
     Args:
@@ -180,7 +196,7 @@ def add_dense(Y: Tensor, X: Tensor, W: Tensor, bias: Tensor | None, A: Tensor, d
     by_lane = _by_lane(Y, A).index_add(0, rows, moved)
     if _is_short(X):
         with torch.no_grad():  # not through a view, whose place in the graph would be lost
-            by_lane[rows] = product(inputs, W, bias, moved.clone())
+            by_lane[rows] = product(inputs, read(), bias, moved.clone())
     return by_lane.view(Y.shape)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -227,7 +228,9 @@ def check_adapters(plan: AdapterPlan, name: str, more: int = 0, past: Past | Non
     what = f"{K} lane{'s' * (K > 1)}{ranks}{trained} on {name}"
     if past is not None:
         what += f", after {counted(past.links, 'merged race')},"
-    check_memory(adapter_bytes(plan, more) + (0 if past is None else 2 * past.bytes), plan.device, what)
+    own = sum(math.prod(plan.shapes[name]) for k in plan.on_own_base for name in plan.layers_of(k))
+    beside = (0 if past is None else 2 * past.bytes) + own * plan.dtype.itemsize
+    check_memory(adapter_bytes(plan, more) + beside, plan.device, what)
 
 
 def adapter_bytes(plan: AdapterPlan, more: int = 0) -> int:

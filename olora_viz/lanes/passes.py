@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from olora_viz.lanes.experts import UnrolledExperts, override, unrolled
 from olora_viz.lanes.layers import called_module, common_owner, is_linear, weight_of
-from olora_viz.lanes.linear import Dropout, FrozenLinear, LaneLinear, add_dense
+from olora_viz.lanes.linear import Dropout, FrozenLinear, LaneLinear, add_dense, add_fixed
 from olora_viz.lanes.past import Past
-from olora_viz.lanes.plan import AdapterPlan, Factors
+from olora_viz.lanes.plan import AdapterPlan, Factors, Fixed
 from olora_viz.machine.files import reason
 from olora_viz.machine.products import product
 from olora_viz.tasks.losses import context_of
@@ -70,6 +70,7 @@ class Passes:
         theta, start: (K, P), of `Lanes`.
         frozen: (K, P), mask of entries without a gradient; None if there are none.
         past: what was merged into the lanes' bases before; None if nothing was.
+        fixed: by layer and lane, what its own base has more than the shared one, (out, in).
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class Passes:
         start: Float[Tensor, "K P"],
         frozen: Bool[Tensor, "K P"] | None = None,
         past: Past | None = None,
+        fixed: Fixed | None = None,
     ) -> None:
+        self._fixed = fixed or {}
         self._plan, self._theta, self._start, self._frozen = plan, theta, start, frozen
         self._scale = start.new_tensor([lane.scale for lane in plan.lanes])
         # If every B⁰ or its A⁰ is zero, there is nothing to subtract, and half the thin products suffice.
@@ -201,16 +204,19 @@ class Passes:
         start = None if self._from_zero else now.start_views[name]
         s = self._scale[now.rows, None, None]
         A, B = now.views[name]
-        W, bias = weight_of(layer), layer.bias
+        read, bias = partial(weight_of, layer), layer.bias
         rank, rows_of_A = B.shape[2], A.shape[1]
         low = A[:, :rank] if rank < rows_of_A else A  # the other rows are those of dense lanes
         if start is not None:
             start = start[0][:, :rank], start[1]
         past = self._past and tuple(factor[now.rows] for factor in self._past[name])
-        Y = LaneLinear.apply(X, W, bias, low, B, start, s, past or None)
+        Y = LaneLinear.apply(X, read, bias, low, B, start, s, past or None)
         ranks = self._plan.ranks[name][now.rows]
         if dense := [k for k, rank in enumerate(ranks) if rank and now.rows.start + k in self._plan.dense]:
-            Y = add_dense(Y, X, W, bias, A, dense)
+            Y = add_dense(Y, X, read, bias, A, dense)
+        first = now.rows.start
+        fixed = {k - first: E for k, E in self._fixed.get(name, {}).items() if first <= k < now.rows.stop}
+        Y = add_fixed(Y, X, A, fixed) if fixed else Y
         return now.dropout.add(name, Y, X, low, B, s, ranks) if now.dropout else Y
 
     def _experts(self, experts: UnrolledExperts, original: Callable[..., Tensor], *given: Tensor) -> Tensor:
@@ -223,9 +229,9 @@ class Passes:
 
 def _base(layer: Any, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
     """Replace the forward of a layer without adapters, unless its weight or bias is trained."""
-    if any(each.requires_grad for each in (layer.weight, layer.bias) if each is not None):
+    if any(each.requires_grad for each in layer.parameters()):
         return original(X)
-    return FrozenLinear.apply(X, weight_of(layer), layer.bias)
+    return FrozenLinear.apply(X, partial(weight_of, layer), layer.bias)
 
 
 TOKENS = 8

@@ -34,6 +34,7 @@ from olora_viz.lanes.stored_adapter import (
 )
 from olora_viz.machine.checks import expect
 from olora_viz.machine.files import atomic_folder, is_free, read_json_object, reason, write_json, write_tensors
+from olora_viz.machine.four_bit import FourBitLayer
 from olora_viz.models.folder import load_folder
 
 if TYPE_CHECKING:
@@ -83,6 +84,13 @@ def write_peft(lanes: Lanes, k: int | str, folder: str | Path, form: str = "lora
         raise ValueError("form 'olora' is not possible on Conv1D layers; PEFT misreads them")
     if form == "olora" and lanes.past is not None:
         raise ValueError("form 'olora' is not possible after a merge: PEFT would start it from the weights before")
+    if form == "olora" and any(isinstance(layer, FourBitLayer) for layer in layers.values()):
+        raise ValueError("form 'olora' is not possible on a base in four bits: PEFT would round W − B⁰A⁰ anew")
+    if k in lanes.plan.on_own_base:
+        raise ValueError(
+            f"lane {lanes.labels[k]!r} has a base of its own, by start_from={lane.start_from}, which no adapter "
+            f"holds: {MERGED}"
+        )
     experts = {n: m for n, m in layers.items() if isinstance(m, ExpertLinear)}
     if form == "olora" and experts:
         raise ValueError("form 'olora' is not possible on experts; PEFT cannot start them by OLoRA")

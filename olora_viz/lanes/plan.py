@@ -15,11 +15,20 @@ from torch import Tensor, nn
 
 from olora_viz.initializers import READS, Calibration, Initializer, Start, check_rank, entry_of, lacking, precise
 from olora_viz.lanes.experts import ExpertLinear
-from olora_viz.lanes.lane import Lane, Targets, check_count
-from olora_viz.lanes.layers import Coverage, adaptable_layers, check_finite, coverage_of, target_layers, weight_of
+from olora_viz.lanes.lane import BASE, Lane, Targets, check_count
+from olora_viz.lanes.layers import (
+    Coverage,
+    adaptable_layers,
+    check_finite,
+    coverage_of,
+    outline_of,
+    target_layers,
+    weight_of,
+)
 from olora_viz.lanes.optimizers import OPTIMIZERS
 from olora_viz.lanes.past import Past
 from olora_viz.machine.devices import kind_of
+from olora_viz.machine.four_bit import nf4
 from olora_viz.machine.memory import of_several_lanes
 from olora_viz.machine.process import Progress
 from olora_viz.machine.wording import listed
@@ -27,6 +36,9 @@ from olora_viz.machine.wording import listed
 Factors = tuple[Tensor, Tensor]
 """A (K, rows, in) and B (K, out, r) of one layer, views of theta; rows is r, or with a dense lane out if that is more.
 """
+
+Fixed = Mapping[str, Mapping[int, Float[Tensor, "out in"]]]
+"""By layer and lane, what a lane's own base has more than the shared one, see `Lane.start_from`."""
 
 
 class Layout:
@@ -168,7 +180,8 @@ class AdapterPlan:
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
         """(out, in) of each layer's weight."""
-        return {name: (W.shape[0], W.shape[1]) for name, W in self.weights.items()}
+        outlines = {name: outline_of(layer) for name, layer in self.layers.items()}
+        return {name: (W.shape[0], W.shape[1]) for name, W in outlines.items()}
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -223,14 +236,19 @@ class AdapterPlan:
         return [k for k, start in enumerate(self.starts) if not start.keeps_function]
 
     @property
+    def on_own_base(self) -> list[int]:
+        """The lanes whose base is the rest of W in four bits, so that it is not the one of all lanes."""
+        return [k for k, lane in enumerate(self.lanes) if lane.has_own_base]
+
+    @property
     def dtype(self) -> torch.dtype:
         """Dtype of theta: float32, or float64 if the weights are."""
-        return torch.promote_types(next(iter(self.weights.values())).dtype, torch.float32)
+        return torch.promote_types(outline_of(next(iter(self.layers.values()))).dtype, torch.float32)
 
     @property
     def device(self) -> torch.device:
         """The device of the weights and of theta."""
-        return next(iter(self.weights.values())).device
+        return next(self.model.parameters()).device
 
     def with_lanes(self, lanes: Sequence[Lane]) -> AdapterPlan:
         """Return the layers of some other lanes, whose targets are among those of these lanes.
@@ -246,7 +264,8 @@ class AdapterPlan:
         used = {name for lane in lanes for name in self.chosen[lane.targets]}
         layers = {name: layer for name, layer in self.layers.items() if name in used}
         plan = replace(self, layers=layers, lanes=tuple(lanes))
-        for name, W in plan.weights.items():
+        for name, layer in plan.layers.items():
+            W = outline_of(layer)
             for lane, start, rank in zip(plan.lanes, plan.starts, plan.ranks[name], strict=True):
                 if not rank:
                     continue
@@ -266,7 +285,7 @@ class AdapterPlan:
 
     def _ranked(self, lane: Lane) -> Lane:
         """Return a lane with the rank that its number of parameters comes nearest to."""
-        shapes = [weight_of(self.layers[name]).shape for name in self.chosen[lane.targets]]
+        shapes = [outline_of(self.layers[name]).shape for name in self.chosen[lane.targets]]
         each = sum(_trained(lane, *shape) for shape in shapes)
         assert isinstance(lane.params, int)
         rank, largest = round(lane.params / each), min(map(min, shapes))
@@ -330,8 +349,19 @@ def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None =
     device, start = W.device, entry_of(lane.init).start
     if not kind_of(device).has_float64:
         W, calibration = W.cpu(), calibration and calibration.on_cpu()
-    made = start(W, lane.r, s=lane.scale, generator=generator, calibration=calibration)
-    return Start(A=made.A.to(device), B=made.B.to(device))
+    more = {"iterations": lane.iterations} if entry_of(lane.init).iterates else {}
+    made = start(W, lane.r, s=lane.scale, generator=generator, calibration=calibration, **more)
+    return Start(made.A.to(device), made.B.to(device), None if made.base is None else made.base.to(device))
+
+
+def on_own_base(W: Float[Tensor, "out in"], start: Start, s: float = 1.0) -> Float[Tensor, "out in"]:
+    """Return Q + s BA of a start and a base of its own, Q: W − s BA in four bits, or what the start itself has made.
+
+    References:
+        Meng, Wang, Zhang 2024, arXiv 2404.02948 (QPiSSA).
+    """
+    BA = s * start.B @ start.A
+    return (nf4(W - BA, double=True) if start.base is None else start.base) + BA
 
 
 def start_from(
@@ -346,32 +376,40 @@ def start_from(
 
     def start(name: str, W: Tensor, lane: Lane) -> Start:
         initializer = entry_of(lane.init)
-        if cached is None or links or initializer.random or initializer.needs:
+        if cached is None or links or initializer.random or initializer.needs or lane.has_own_base:
             return start_of(name, W, lane, calibration.get(name), links)
         return cached(("start", name, *_kind(lane)), lambda: start_of(name, W, lane))
 
     return start
 
 
-def _kind(lane: Lane) -> tuple[str, int, float, int]:
+def _kind(lane: Lane) -> tuple[Hashable, ...]:
     """Return what a lane's start on a layer depends on."""
-    return lane.init, lane.r, lane.scale, lane.seed if entry_of(lane.init).random else 0
+    seed = lane.seed if entry_of(lane.init).random else 0
+    return lane.init, lane.r, lane.scale, seed, lane.start_from, lane.iterations
 
 
 def start_matrix(
-    plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None, past: Past | None = None
-) -> Float[Tensor, "K P"]:
-    """Return theta at step 0, in float32 or better, on the device of the weights.
+    plan: AdapterPlan,
+    start_of: StartOf,
+    progress: Progress | None = None,
+    past: Past | None = None,
+    full: Mapping[str, Tensor] | None = None,
+) -> tuple[Float[Tensor, "K P"], Fixed]:
+    """Return theta at step 0, in float32 or better, on the device of the weights, and what lanes' own bases have more.
 
     Args:
         past: what was merged into the lanes' bases. A dense lane holds its past's update from the start.
+        full: the weights before they were rounded to four bits, for the lanes that start from them.
     """
+    fixed: dict[str, dict[int, Tensor]] = {}
     theta = torch.zeros(len(plan.lanes), plan.layout.width, dtype=plan.dtype, device=plan.device)
     for i, name in enumerate(plan.layers):
         if progress:
             progress(i / len(plan.layers), "starting adapters")
         W = precise(plan.weight(name).detach())
-        starts: dict[tuple[str, int, float, int], Start] = {}
+        before = W if full is None else precise(full[name].to(W.device))
+        starts: dict[Hashable, Start] = {}
         A, B = plan.layout.factors(theta, name)
         for k, lane in enumerate(plan.lanes):
             if not plan.ranks[name][k]:
@@ -386,9 +424,12 @@ def start_matrix(
                 fill(A[k], B[k], start_of(name, W + update, lane))
                 continue
             if key not in starts:
-                starts[key] = start_of(name, W, lane)
-            fill(A[k], B[k], starts[key])
-    return theta
+                starts[key] = start_of(name, W if lane.start_from == BASE else before, lane)
+            fill(A[k], B[k], start := starts[key])
+            if lane.has_own_base:
+                more = on_own_base(before, start, lane.scale) - W
+                fixed.setdefault(name, {})[k] = more.to(outline_of(plan.layers[name]).dtype)
+    return theta, fixed
 
 
 def frozen_mask(plan: AdapterPlan, theta: Float[Tensor, "K P"]) -> Bool[Tensor, "K P"] | None:

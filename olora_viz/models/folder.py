@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.files import read_json_object, reason
+from olora_viz.machine.four_bit import is_four_bit
 from olora_viz.machine.memory import check_memory
 from olora_viz.machine.wording import listed
-from olora_viz.models.four_bit import is_four_bit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -57,7 +58,7 @@ NOTHING_FETCHED = {"local_files_only": True, "trust_remote_code": False}
 """Arguments of transformers: nothing is fetched, and no code of a folder runs."""
 
 
-def _check_config(folder: Path, may_be_four_bit: bool = False) -> None:
+def _check_config(folder: Path) -> None:
     """Check that the folder holds a plain causal language model without its own code."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -77,11 +78,11 @@ def _check_config(folder: Path, may_be_four_bit: bool = False) -> None:
     if "auto_map" in config or "auto_map" in read.get("tokenizer_config.json", {}):
         raise ValueError(f"the model in {str(folder)!r} needs its own code (auto_map), which is never executed")
     quantization = config.get("quantization_config")
-    if quantization is not None and not (may_be_four_bit and is_four_bit(quantization)):
+    if quantization is not None and not is_four_bit(quantization):
         method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
         raise ValueError(
             f"the model in {str(folder)!r} is quantized (quant_method {method!r}); adapters need its plain weights; "
-            "start, inspect, spectrum and a merge also read those of bitsandbytes in four bits"
+            "of quantized ones only those of bitsandbytes in four bits are read"
         )
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING_NAMES:
@@ -187,7 +188,7 @@ def skeleton(folder: Path) -> PreTrainedModel:
 
     if not folder.is_dir():
         raise ValueError(f"{str(folder)!r} is not a folder on this machine")
-    _check_config(folder, may_be_four_bit=True)
+    _check_config(folder)
     try:
         with quiet(), torch.device("meta"):
             return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, **NOTHING_FETCHED))
@@ -196,26 +197,37 @@ def skeleton(folder: Path) -> PreTrainedModel:
 
 
 def load_folder(
-    folder: Path, *, dtype: torch.dtype, device: torch.device, base: str | None = None
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    base: str | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal language model from safetensors, without executing code from the folder.
 
     Args:
         device: the device that the weights will move to; only its memory is checked.
         base: name of this model in exported adapters; the folder itself by default.
+        weights: in place of those in the folder's files, which are in four bits.
 
     Returns:
         On the CPU.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     check_memory(check_folder(folder) * dtype.itemsize, device, f"model {base or str(folder)!r}")
     tokenizer = load_tokenizer(folder)
     try:
         with quiet():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **NOTHING_FETCHED
-            )
+            loaded: Any
+            how: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, **NOTHING_FETCHED}
+            if weights is None:
+                loaded = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **how)
+            else:
+                config: Any = AutoConfig.from_pretrained(folder, **NOTHING_FETCHED)
+                del config.quantization_config
+                loaded = type(skeleton(folder)).from_pretrained(None, config=config, state_dict=weights, **how)
             model, report = loaded
     except Exception as error:  # a folder of unknown origin can fail anywhere in transformers
         raise ValueError(f"cannot load the model in {str(folder)!r}: {reason(error)}") from error
@@ -234,4 +246,7 @@ def load_folder(
     if base is not None:
         model.config._name_or_path = base
         model.name_or_path = base
+    elif weights is not None:
+        model.stored_in_four_bits = True
+        model.config._name_or_path = model.name_or_path = str(folder)
     return model, tokenizer

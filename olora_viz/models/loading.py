@@ -21,6 +21,7 @@ from olora_viz.models.catalogue import MODELS, ModelCard
 from olora_viz.models.folder import check_folder, load_folder, load_tokenizer
 from olora_viz.models.offline import LANGUAGES, converted, from_package, load_glassllm
 from olora_viz.models.offline import load_tokenizer as load_glassllm_tokenizer
+from olora_viz.models.shards import four_bit_weights
 from olora_viz.models.taught import TAUGHT, teach
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ def load_model(
 
     Returns:
         The model is in eval mode and requires no gradients; the tokenizer is a fast one with a
-        padding token.
+        padding token. Weights that bitsandbytes keeps in four bits are those that it computes with.
 
     Raises:
         ValueError: if the name is unknown or the model is not available here.
@@ -296,7 +297,9 @@ def load_model(
         if name in TAUGHT:
             teach(model, tokenizer, name)
     else:
-        model, tokenizer = load_folder(folder, dtype=dtype, device=place, base=card.hub_id if card else None)
+        check_folder(folder)
+        weights, base = four_bit_weights(folder), card.hub_id if card else None
+        model, tokenizer = load_folder(folder, dtype=dtype, device=place, base=base, weights=weights)
     try:
         torch.nn.Module.to(model, device=place, dtype=dtype)
     except torch.OutOfMemoryError as error:

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from olora_viz.machine.files import check_tensors, naming, read_json_object, write_json, write_text
+from olora_viz.machine.four_bit import STATE, TENSORS_BESIDE, dequantized
 from olora_viz.machine.process import Progress, StoppedEarlyError
 from olora_viz.machine.threads import on_one_core
 from olora_viz.machine.wording import listed, rough
 from olora_viz.machine.workers import Pool, goes_on, killed
 from olora_viz.models.folder import INDEX, weight_files
-from olora_viz.models.four_bit import STATE, TENSORS_BESIDE, dequantized
 
 STORED_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The dtypes of weights that can be read, by their names in safetensors."""
@@ -159,6 +159,14 @@ def read_shards(folder: Path) -> list[Shard]:
     stored = {tensor.name: tensor for shard in shards for tensor in shard.tensors}
     states = {name.split(STATE)[0]: name for name in stored if STATE in name}
     return [_dequantized(shard, stored, states) for shard in shards] if states else shards
+
+
+def four_bit_weights(folder: Path) -> dict[str, Tensor] | None:
+    """Read all tensors of a folder that has weights in four bits, as bitsandbytes computes with them; else None."""
+    tensors = [tensor for shard in read_shards(folder) for tensor in shard.tensors]
+    if not any(isinstance(tensor, FourBitTensor) for tensor in tensors):
+        return None
+    return {tensor.name: tensor.read() for tensor in tensors}
 
 
 def _dequantized(shard: Shard, stored: Mapping[str, StoredTensor], states: Mapping[str, str]) -> Shard:

@@ -17,7 +17,7 @@ import torch
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.groups import as_base, on_a_core
-from olora_viz.lanes.lane import Lane, labels
+from olora_viz.lanes.lane import BASE, Lane, labels
 from olora_viz.lanes.memory import Footprint
 from olora_viz.lanes.past import Past
 from olora_viz.machine import memory
@@ -449,6 +449,9 @@ def check_links(config: RaceConfig, tasks: Sequence[str], objectives: Sequence[s
             raise ValueError(
                 f"{init} starts from data that each lane's own base would have to read anew: it cannot be in a chain"
             )
+    for lane in config.lanes:
+        if lane.start_from != BASE:
+            raise ValueError(f"start_from={lane.start_from} is for one race: a chain has one base in four bits")
     if objectives and len(objectives) != len(tasks):
         raise ValueError(f"a chain of {len(tasks)} tasks has as many objectives or one, not {len(objectives)}")
     for objective in objectives:

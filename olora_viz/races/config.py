@@ -13,14 +13,14 @@ import numpy as np
 from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.lane import Lane, check_count, labels, lanes_table
+from olora_viz.lanes.lane import BASE, Lane, check_count, labels, lanes_table
 from olora_viz.lanes.schedule import Schedule, check_schedule, factor, plain
 from olora_viz.machine.checks import check_whole, described, positive_number, suggesting, unknown
 from olora_viz.machine.devices import DTYPES, check_device, dtype_name
 from olora_viz.machine.tables import brief, call, changed, folded, table
 from olora_viz.machine.wording import exact
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
-from olora_viz.races.fields import DPO, IMITATION, OBJECTIVE_NAMES, ORDERS_OF_BATCHES, REINFORCE
+from olora_viz.races.fields import BASES, DPO, FLOAT, IMITATION, OBJECTIVE_NAMES, ORDERS_OF_BATCHES, REINFORCE
 from olora_viz.tasks.keep import AUTO, NONE, has_text
 from olora_viz.tasks.metrics import Metric, check_metric, metric_name, plain_metric
 
@@ -57,7 +57,8 @@ def start_key(lane: Lane) -> tuple[Any, ...]:
     >>> start_key(Lane("lora", seed=1)) == start_key(Lane("lora"))
     False
     """
-    return lane.init, lane.r, lane.scale, lane.seed if is_random(lane) else 0, lane.targets, lane.params
+    seed = lane.seed if is_random(lane) else 0
+    return lane.init, lane.r, lane.scale, seed, lane.targets, lane.params, lane.start_from, lane.iterations
 
 
 def is_random(lane: Lane) -> bool:
@@ -142,6 +143,9 @@ class RaceConfig:
             wrong ones, which are an example's choices or the answers to others; ``reinforce``, rewards of answers that
             the lanes draw. See `Preferences` and `Rewards`.
         samples: answers that a lane draws to each prompt of a step, at least 2, with ``reinforce``.
+        base: ``float``, or ``nf4``: all linear layers but the head keep their frozen weights in four bits, with double
+            quantization, and compute them anew, in `dtype`, each time they are read. Starts read these too, unless a
+            lane says otherwise, see `Lane.start_from`.
 
     Examples:
         >>> import olora_viz as ov
@@ -187,6 +191,7 @@ class RaceConfig:
     metric: Metric = AUTO
     objective: str = IMITATION
     samples: int = 8
+    base: str = FLOAT
 
     def __post_init__(self) -> None:
         """Check every value, alone and in combination."""
@@ -218,6 +223,7 @@ class RaceConfig:
                 check_whole(name, getattr(self, name), least)
         for name, allowed in (
             ("dtype", ("auto", *DTYPES)), ("batches", ORDERS_OF_BATCHES), ("objective", OBJECTIVE_NAMES),
+            ("base", BASES),
         ):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
@@ -241,6 +247,11 @@ class RaceConfig:
             )
         if self.objective != RaceConfig.objective and any(lane.fair for lane in self.lanes):
             raise ValueError(f"a fair rate is for learning from right answers, not for the objective {self.objective}")
+        for lane in self.lanes:
+            if self.base == FLOAT and lane.start_from != BASE:
+                raise ValueError(f"start_from={lane.start_from} is for a base in four bits: set base to nf4")
+            if self.base != FLOAT and lane.start_from == BASE and lane.init == "loftq":
+                raise ValueError("loftq starts from what four bits lose of the full weights: add start_from=residual")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step")
         if self.epochs is not None:
@@ -527,6 +538,8 @@ class Settings:
             raise ValueError(f"a page has no limit on what lanes forget, as this race, {config.forget:g} nats")
         if config.epochs is not None:
             raise ValueError(f"a page has no epochs, as this race, {config.epochs:g}")
+        if config.base != FLOAT:
+            raise ValueError(f"a page has no base in four bits, as this race, {config.base}")
         if not isinstance(config.schedule, str):
             raise ValueError("a schedule that is a Python function cannot be shown on the page")
         decays = {(lane.weight_decay, lane.clip) for lane in config.lanes}
@@ -612,6 +625,8 @@ def setup_facts(config: RaceConfig) -> dict[str, Any]:
         "batches": config.batches,
         "target modules": ", ".join(config.targets or ("all linear layers",)),
     }
+    if config.base != FLOAT:
+        facts["base"] = f"{config.base} with double quantization"
     if config.rows is not None:
         facts["training examples"] = config.rows
     if config.keeps_text:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from olora_viz.initializers import BUILT_IN, definition_of
 from olora_viz.lanes.generation import TOKENS_BEYOND, drawn
+from olora_viz.lanes.layers import pack_base
 from olora_viz.machine.definition import Definition
 from olora_viz.machine.devices import resolve_device, resolve_dtype
 from olora_viz.machine.process import Progress
@@ -24,7 +25,7 @@ from olora_viz.measures.catalogue import measure_definitions
 from olora_viz.measures.forgetting import Forgotten, base_predictions, forgotten
 from olora_viz.models import MODELS, load_model
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.fields import DPO, IMITATION, REINFORCE
+from olora_viz.races.fields import DPO, IMITATION, NF4, REINFORCE
 from olora_viz.races.replay import check_replay, predicted_by_base
 from olora_viz.tasks import (
     TASKS,
@@ -94,10 +95,12 @@ class ModelCache:
         """Return the model and the tokenizer of a set-up; other ones are forgotten before."""
         device = resolve_device(config.device)
         dtype = resolve_dtype(config.dtype, device)
-        key = (config.model, device, dtype)
+        key = (config.model, device, dtype, config.base)
         if key != self._key:
             self.clear()
             self._loaded = load_model(config.model, device=device, dtype=dtype, progress=progress)
+            if config.base == NF4:
+                pack_base(self._loaded[0], repr(config.model))
             self._key = key
         return self._loaded
 

@@ -122,7 +122,7 @@ def line_of(racing: Race, step: Step) -> str:
 
 
 def write_adapters(folder: Path, racing: Race) -> None:
-    """Write the adapter of every lane with a finite ΔW, and read it back.
+    """Write the adapter of every lane with a finite ΔW and the base of all lanes, and read it back.
 
     The adapters of a race that is stopped are not read back, so that nobody waits for that.
     """
@@ -132,7 +132,8 @@ def write_adapters(folder: Path, racing: Race) -> None:
         progress(k / lanes.count, "writing the adapters")
         adapter = folder / "adapters" / label
         layers = lanes.plan.layers_of(k)
-        if out[k] and not all(lanes.delta(name, k).isfinite().all() for name in layers):
+        is_lost = out[k] and not all(lanes.delta(name, k).isfinite().all() for name in layers)
+        if is_lost or k in lanes.plan.on_own_base:
             shutil.rmtree(adapter, ignore_errors=True)
         else:
             write_peft(lanes, k, adapter, form="lora")

@@ -11,6 +11,9 @@ from olora_viz.lanes.schedule import SCHEDULES
 IMITATION, DPO, REINFORCE = OBJECTIVE_NAMES = ("imitation", "dpo", "reinforce")
 """What lanes learn from, see `races.objectives`."""
 
+FLOAT, NF4 = BASES = ("float", "nf4")
+"""How a race keeps the frozen weights: as numbers of its dtype, or in four bits."""
+
 ORDERS_OF_BATCHES = ("auto", "shared", "by-seed")
 """Whether all lanes train on the same batches, or those of one seed do."""
 
@@ -154,6 +157,10 @@ OTHER_FIELDS = (
     RaceField(
         "dtype", "Precision", "Precision of the frozen base", str,
         choices={name: name for name in ("auto", "float32", "bfloat16", "float64")},
+    ),
+    RaceField(
+        "base", "Base", "How the frozen weights are kept: as numbers, or in four bits with double quantization", str,
+        choices={name: name for name in BASES},
     ),
 )  # fmt: skip
 """The settings that are no inputs there, but options."""

@@ -16,12 +16,12 @@ from olora_viz.lanes.groups import on_a_core
 from olora_viz.lanes.layers import adaptable_layers, is_linear, weight_of
 from olora_viz.lanes.passes import EvalMode
 from olora_viz.machine.checks import check_whole
+from olora_viz.machine.four_bit import nf4
 from olora_viz.machine.memory import check_memory
 from olora_viz.machine.process import Progress
 from olora_viz.machine.tables import finite_or_none, table
 from olora_viz.machine.wording import and_, counted, number, percent
 from olora_viz.measures.forgetting import base_predictions, forgotten
-from olora_viz.models.four_bit import nf4
 from olora_viz.races.step import FINISHED
 
 if TYPE_CHECKING:

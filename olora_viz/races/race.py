@@ -18,7 +18,7 @@ from torch import Tensor
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.generation import Answer, Answers, ask, ask_own, covering, written
 from olora_viz.lanes.groups import as_base
-from olora_viz.lanes.layers import worded
+from olora_viz.lanes.layers import bytes_of, float_bytes_of, worded
 from olora_viz.lanes.passes import EvalMode, bypassed_modules
 from olora_viz.lanes.past import Past
 from olora_viz.machine.checks import check_whole, expect
@@ -31,6 +31,7 @@ from olora_viz.measures.forgetting import Forgotten
 from olora_viz.races.config import RaceConfig, config_html
 from olora_viz.races.data import ModelCache, RaceData, check_pair, task_of
 from olora_viz.races.export import save
+from olora_viz.races.fields import FLOAT
 from olora_viz.races.start import attach_lanes, text_at_start
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, results_html, statuses
 from olora_viz.races.trainer import RaceState, Reached, StepTransaction, Trainer
@@ -140,6 +141,10 @@ class Race(Iterator[Step]):
         self.config = config
         check_pair(model, tokenizer)
         name = config.model if model is None else type(model).__name__
+        if config.base != FLOAT and model is not None:
+            raise ValueError(
+                f"base {config.base} is for a model that the race loads, and this one was passed: name its folder"
+            )
         cache = cache or ModelCache()
         if model is None or tokenizer is None:
             model, tokenizer = cache.load(config, progress)
@@ -171,7 +176,7 @@ class Race(Iterator[Step]):
                 self.config, self._lanes, self.data, sizing.footprint, self.baseline, self._progress
             )
             results = self.baseline.repeated(self._lanes.count)
-            if past is not None or self._lanes.plan.unsubtracted:  # lanes that do not begin as the base model
+            if past is not None or not all(lane.keeps_function for lane in self.config.lanes):
                 results = self._trainer.evaluate(self._progress)
             self.text, forgotten = text_at_start(
                 self.data, self._lanes, lambda: self._trainer.forgotten(self._progress)
@@ -496,6 +501,7 @@ class Race(Iterator[Step]):
             "plain_text": self.task.plain_text,
             "device": str(self.device),
             "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
+            "frozen": {"base": config.base, "bytes": bytes_of(self.model), "float_bytes": float_bytes_of(self.model)},
             "steps": self.done,
             "epochs": rounded(Epochs(self.done * config.batch_size, about.train).number, 4),
             "seconds": round(self.state.seconds, 3),

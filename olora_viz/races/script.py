@@ -12,7 +12,7 @@ from olora_viz.lanes.schedule import plain as plain_schedule
 from olora_viz.models import MODELS
 from olora_viz.models.offline import LANGUAGES
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.fields import IMITATION
+from olora_viz.races.fields import FLOAT, IMITATION
 from olora_viz.tasks.keep import NONE
 from olora_viz.tasks.metrics import plain_metric
 from olora_viz.tasks.task import Task
@@ -55,6 +55,8 @@ def peft_script(config: RaceConfig, rows: Task | None = None) -> str:
     """
     if config.epochs is not None:
         raise ValueError("the set-up has epochs: give that of its race, which has steps")
+    if config.base != FLOAT:
+        raise ValueError(f"the script with PEFT cannot keep the base in {config.base}; the script with olora_viz can")
     if rows and config.objective != IMITATION:
         raise ValueError(
             f"a recipe's rows are right answers, and the objective {config.objective} learns from more: the race "

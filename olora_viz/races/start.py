@@ -7,20 +7,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from olora_viz.initializers import keeps_function
 from olora_viz.lanes.adapters import Lanes, attach_planned
 from olora_viz.lanes.calibration import CALIBRATION_BATCHES, calibration_bytes, check_calibration, gather
 from olora_viz.lanes.groups import as_base, on_a_core
+from olora_viz.lanes.lane import BASE
+from olora_viz.lanes.layers import named_layers, weight_of
 from olora_viz.lanes.memory import Footprint, check_adapters
 from olora_viz.lanes.past import Past
-from olora_viz.lanes.plan import plan_adapters
+from olora_viz.lanes.plan import AdapterPlan, plan_adapters
 from olora_viz.machine import memory
+from olora_viz.machine.devices import resolve_dtype
 from olora_viz.machine.memory import bytes_words
 from olora_viz.machine.process import Progress
 from olora_viz.measures.curvature import check_tracking
 from olora_viz.measures.forgetting import AboutText, Forgotten
+from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
@@ -199,8 +202,18 @@ def attach_lanes(
         rates = on_a_core(plan, lambda tell: proposals(plan, fair, reference, first, calibration, tell), progress)
     config = resolved(config, (fair_rate.rate for fair_rate in rates))
     raced = plan.with_lanes(config.lanes)
-    lanes = on_a_core(plan, lambda tell: attach_planned(raced, tell, calibration, data.cache.get, past), progress)
+    full = _full_weights(config, raced) if any(lane.start_from != BASE for lane in config.lanes) else None
+    lanes = on_a_core(
+        plan, lambda tell: attach_planned(raced, tell, calibration, data.cache.get, past, full), progress
+    )
     return replace(sizing, config=config), lanes, rates
+
+
+def _full_weights(config: RaceConfig, plan: AdapterPlan) -> dict[str, Tensor]:
+    """Return the weights of the layers before they were rounded to four bits; they are on a CPU."""
+    dtype = resolve_dtype(config.dtype, plan.device)
+    layers = named_layers(load_model(config.model, dtype=dtype)[0])
+    return {name: weight_of(layers[name]) for name in plan.layers}
 
 
 def text_at_start(
@@ -221,7 +234,7 @@ def text_at_start(
 
     base = as_base(lanes, of_base)
     loss = float(base.text_loss[0])
-    keeps = np.array([lanes.past is None and keeps_function(lane.init) for lane in lanes.lanes])
+    keeps = np.array([lanes.past is None and lane.keeps_function for lane in lanes.lanes])
     start = Forgotten.at_start(loss, base if keeps.all() else of_lanes(), keeps)
     about = AboutText(text.name, text.tokens, text.bytes, loss, *(tuple(values.tolist()) for values in start))
     return about, start

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from olora_viz.initializers import keeps_function
+from olora_viz.lanes.lane import Lane
 from olora_viz.machine.tables import call, finite_or_none, lane_table, table
 from olora_viz.machine.wording import nats, percent, sparkline
 from olora_viz.measures.catalogue import MEASURES
@@ -269,33 +269,32 @@ def held_out_count(steps: Sequence[Step]) -> int:
     return next((s.eval_examples.loss.shape[1] for s in steps if s.eval_examples is not None), 0)
 
 
-def held_out_at_start(inits: Sequence[str], base: float | None) -> np.ndarray:
+def held_out_at_start(keep: Sequence[bool], base: float | None) -> np.ndarray:
     """Return the lanes' held-out results at step 0, (K,): the base model's, or NaN if not known.
 
     Args:
-        inits: the lanes' initializations, of which some do not keep the model's function.
+        keep: whether each lane keeps the model's function at the start.
         base: the base model's result; None while unknown.
     """
     known = np.nan if base is None else base
-    return np.array([known if keeps_function(init) else np.nan for init in inits])
+    return np.where(keep, known, np.nan)
 
 
 def held_out_losses(
-    inits: Sequence[str], steps: Sequence[Step], base: float | None = None
+    lanes: Sequence[Lane], steps: Sequence[Step], base: float | None = None
 ) -> tuple[list[int], np.ndarray]:
     """Return the steps of the evaluations and the lanes' held-out losses there, (E, K); NaN where there is none.
 
     Args:
-        inits: the lanes' initializations.
-        steps: of a race.
+        lanes, steps: of a race.
         base: the base model's loss, which puts step 0 first; None while unknown, or to leave it out.
     """
     at = [step.step for step in steps if step.eval_loss is not None]
-    losses = np.array([step.eval_loss for step in steps if step.eval_loss is not None]).reshape(-1, len(inits))
+    losses = np.array([step.eval_loss for step in steps if step.eval_loss is not None]).reshape(-1, len(lanes))
     losses = np.where(np.isfinite(losses), losses, np.nan)
     if base is None or not steps or steps[0].step != 1:
         return at, losses
-    return [0, *at], np.vstack([held_out_at_start(inits, base), losses])
+    return [0, *at], np.vstack([held_out_at_start([lane.keeps_function for lane in lanes], base), losses])
 
 
 def whys_out(steps: Sequence[Step], K: int) -> list[str]:

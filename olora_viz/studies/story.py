@@ -163,7 +163,7 @@ def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "fi
         OLoRA 0.003 3
         PiSSA 0.003 3
     """
-    _, evaluations = held_out_losses([lane.init for lane in lanes], steps)
+    _, evaluations = held_out_losses(lanes, steps)
     if measure == "best":
         losses = np.array([np.nanmin([*column, math.inf]) for column in evaluations.T])
     else:
@@ -220,7 +220,7 @@ def steps_to_reach(
     """
     every = rate_curves(lanes, steps)
     curves = [replace(c, points=tuple(p for p in c.points if rate in (None, p.lr))) for c in every]
-    at, losses = held_out_losses([lane.init for lane in lanes], steps, start_loss)
+    at, losses = held_out_losses(lanes, steps, start_loss)
     best = {c.setting: c.optimum for c in curves if c.lane.init == "lora" and c.optimum}
     return tuple(
         _reach(curve, target, lanes, at, losses) for curve in curves if (target := best.get(curve.setting)) is not None

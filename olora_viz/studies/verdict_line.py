@@ -341,7 +341,7 @@ def steps_before_lora(
     places = contest.places
     if not contest.field or not contest.field.at_one_rate or "lora" not in places or len(contest.runs) < LEAST_SEEDS:
         return {}
-    at, losses = held_out_losses([lane.init for lane in lanes], steps, start_loss)
+    at, losses = held_out_losses(lanes, steps, start_loss)
     if not len(losses):
         return {}
 

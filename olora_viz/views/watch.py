@@ -172,9 +172,9 @@ class _Growing:
         self.head = ["step", *labels([group.lane for group in groups])]
         self._with_accuracy = not race.task.plain_text
         self._caption = "Held-out loss, nats" + " (and accuracy)" * self._with_accuracy
-        inits = [lane.init for lane in race.config.lanes]
+        keep = [lane.keeps_function for lane in race.config.lanes]
         base = (race.baseline.loss[0], race.baseline.accuracy[0])
-        self.rows = [self._row(0, *(held_out_at_start(inits, float(each)) for each in base))]
+        self.rows = [self._row(0, *(held_out_at_start(keep, float(each)) for each in base))]
         for step in race.steps or ():
             self.add(step)
 

@@ -80,7 +80,7 @@ CHANGES = {
     "model": "smollm2-135m", "task": "addition", "lanes": (ov.Lane("lora"),), "max_length": 99,
     "device": "cpu", "dtype": "float64", "schedule": "linear", "targets": ("q_proj",),
     "batches": "by-seed", "test": "test.jsonl", "keep_best": True, "truncate": True, "chat": True, "keep": "auto",
-    "forget": 0.1, "rows": 50, "epochs": 2.0, "metric": "f1", "objective": "dpo",
+    "forget": 0.1, "rows": 50, "epochs": 2.0, "metric": "f1", "objective": "dpo", "base": "nf4",
 }  # fmt: skip
 """Another value for each setting that is no number."""
 

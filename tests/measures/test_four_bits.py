@@ -5,8 +5,8 @@ import pytest
 import torch
 from support.starts import gaussian
 
+from olora_viz.machine.four_bit import nf4
 from olora_viz.measures.four_bits import on_four_bits
-from olora_viz.models.four_bit import nf4
 
 W = 20 * gaussian(96, 4) @ gaussian(4, 160) / 8 + 0.01 * gaussian(96, 160)
 """All but a hundredth is of rank 4."""

@@ -10,6 +10,7 @@ import torch
 import transformers as hf
 from support.model_folders import edit, model_of, tensors_of, train
 from support.pefts import logits
+from support.tiny import tiny_tokenizer
 from support.verbs import run
 
 import olora_viz as ov
@@ -17,7 +18,7 @@ from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.merged_folder import merge_folder
 from olora_viz.lanes.started_folder import start_folder
 from olora_viz.machine.files import read_tensors, write_tensors
-from olora_viz.models.four_bit import TENSORS_BESIDE, dequantized, dynamic_map, nf4
+from olora_viz.machine.four_bit import TENSORS_BESIDE, dequantized, dynamic_map, nf4
 
 
 def in_four_bits(plain: Path, folder: Path) -> None:
@@ -57,6 +58,7 @@ def in_four_bits(plain: Path, folder: Path) -> None:
 def test_a_model_in_four_bits_is_read_as_the_matrices_that_it_stands_for(tmp_path):
     plain, four = tmp_path / "plain", tmp_path / "four"
     model_of("llama", torch.bfloat16).save_pretrained(plain)
+    tiny_tokenizer().save_pretrained(plain)
     in_four_bits(plain, four)
     for folder in (plain, four):
         out, rest = (folder.with_name(f"{folder.name}-{what}") for what in ("out", "rest"))
@@ -74,6 +76,17 @@ def test_a_model_in_four_bits_is_read_as_the_matrices_that_it_stands_for(tmp_pat
     for what in ("rest", "merged"):
         folders = [tmp_path / f"{name}-{what}" for name in ("four", "plain")]
         assert torch.equal(*(logits(hf.AutoModelForCausalLM.from_pretrained(path)) for path in folders))
+    loaded, read = (ov.load_model(str(tmp_path / name), dtype=torch.bfloat16)[0] for name in ("four", "plain"))
+    assert torch.equal(logits(loaded), logits(read))
+    lane, rows = ov.Lane("olora", r=2), [{"prompt": f"a{n}", "answer": f"b{n % 3}"} for n in range(20)]
+    config = ov.RaceConfig(model=str(four), lanes=(lane,), steps=2, keep="none", device="cpu")
+    of_four, of_plain = (
+        [step.loss.tolist() for step in ov.race(config.replace(model=str(tmp_path / name)), task=rows)]
+        for name in ("four", "plain")
+    )
+    assert of_four == of_plain
+    with pytest.raises(ValueError, match="are in four bits already, and nf4 would round again: leave base out"):
+        ov.race(config.replace(base="nf4"), task=rows)
     inspected, spectra = (
         [run(*words, *more, "--json").stdout for words in ((*verb, str(tmp_path / name)) for name in names)]
         for verb, names, more in (

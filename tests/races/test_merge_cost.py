@@ -18,7 +18,7 @@ from support.verbs import run
 import olora_viz as ov
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.machine.files import read_tensors
-from olora_viz.models.four_bit import BLOCK, NF4, nf4
+from olora_viz.machine.four_bit import BLOCK, NF4, nf4
 from olora_viz.races.merge_cost import FORMS, FOUR_BITS, FormResults, MergeCost
 
 ROWS = [{"prompt": f"{a}{b}", "answer": f" {b}{a}"} for a in "abcdefgh" for b in "klmnop"]

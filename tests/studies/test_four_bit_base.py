@@ -9,7 +9,7 @@ from support.planted_claims import planted_errors
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import adaptable_layers, weight_of
-from olora_viz.models.four_bit import nf4
+from olora_viz.machine.four_bit import nf4
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.studies.claims import evidence, four_bit_base

@@ -323,7 +323,7 @@ DIFFERENT = {
     "dtype": "float64", "targets": ("q_proj",), "keep": "auto", "max_length": 50, "accumulate": 2, "patience": 3,
     "warmup": 1, "eval_every": 7, "spectra_every": 1, "curvature_every": 1, "gradients_every": 1,
     "keep_best": True, "truncate": True, "chat": True, "forget": 0.5,
-    "rows": 50, "epochs": 2.0, "metric": "f1", "objective": "dpo",
+    "rows": 50, "epochs": 2.0, "metric": "f1", "objective": "dpo", "base": "nf4",
 }  # fmt: skip
 
 

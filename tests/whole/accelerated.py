@@ -39,9 +39,11 @@ EVERYTHING = small(
         ov.Lane("olora", r=2, lr=0.03, dim=50, weight_decay=0.1, clip=0.5),
         ov.Lane("olora", r=2, replay=0.1, replay_from="base", keep_kl=0.1),
         *(ov.Lane("olora", r=2, opt=opt) for opt in OPTIMIZERS if opt != "adamw"),
+        ov.Lane("pissa", r=2, start_from="residual"),
         ov.Lane("lora", r=2, lr=1e30),
     ),
     steps=3, eval_every=2, gradients_every=2, keep="auto", keep_best=True, schedule="cosine", dtype="float32",
+    base="nf4",
 )  # fmt: skip
 """Lanes that differ in everything, one of which diverges, with everything measured that a race measures."""
 

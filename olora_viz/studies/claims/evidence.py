@@ -22,6 +22,7 @@ from olora_viz.lanes.layers import adaptable_layers, weight_of
 from olora_viz.lanes.plan import start_of
 from olora_viz.lanes.stored_weights import model_of
 from olora_viz.machine.devices import wait_for
+from olora_viz.machine.four_bit import nf4
 from olora_viz.machine.memory import Meter
 from olora_viz.machine.process import Progress
 from olora_viz.measures.conditioning import Conditioning, conditioning
@@ -29,7 +30,6 @@ from olora_viz.measures.forgetting import Forgotten
 from olora_viz.measures.four_bits import Method, on_four_bits
 from olora_viz.measures.truncation import Truncation, layers_named, truncations
 from olora_viz.measures.update_spectra import update_spectra
-from olora_viz.models.four_bit import nf4
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
