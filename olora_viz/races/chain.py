@@ -449,6 +449,11 @@ def check_links(config: RaceConfig, tasks: Sequence[str], objectives: Sequence[s
             raise ValueError(
                 f"{init} starts from data that each lane's own base would have to read anew: it cannot be in a chain"
             )
+    for lane in config.lanes:
+        if lane.rank_by:
+            raise ValueError(
+                f"rank_by={lane.rank_by} would give other ranks on each lane's own base: it cannot be in a chain"
+            )
     if objectives and len(objectives) != len(tasks):
         raise ValueError(f"a chain of {len(tasks)} tasks has as many objectives or one, not {len(objectives)}")
     for objective in objectives:

@@ -57,7 +57,8 @@ def start_key(lane: Lane) -> tuple[Any, ...]:
     >>> start_key(Lane("lora", seed=1)) == start_key(Lane("lora"))
     False
     """
-    return lane.init, lane.r, lane.scale, lane.seed if is_random(lane) else 0, lane.targets, lane.params
+    seed = lane.seed if is_random(lane) else 0
+    return lane.init, lane.r, lane.scale, seed, lane.targets, lane.params, lane.rank_by
 
 
 def is_random(lane: Lane) -> bool:
