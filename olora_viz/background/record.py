@@ -132,6 +132,8 @@ class RaceRecord:
     """The share of the model that has adapters, in words; empty while unknown."""
     parameters: tuple[int, ...] = ()
     """How many parameters each lane trains; none while unknown."""
+    ranks: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """The rank of each lane by layer, if a lane has `Lane.rank_by`; none while unknown."""
     in_parts: str = ""
     """In how many parts a batch is computed, in words; empty for one, or while unknown."""
     memory: Memory | None = None
@@ -154,6 +156,7 @@ class RaceRecord:
             held_out=racing.data.about_held_out, left_out=racing.data.left_out, adapted=racing.adapted,
             parameters=racing.lanes.plan.parameters, in_parts=racing.in_parts,
             inside=inside(racing.lanes) if racing.config.factors_every else None,
+            ranks=racing.lanes.plan.ranks_by_layer,
         )  # fmt: skip
 
     @classmethod
@@ -179,6 +182,7 @@ class RaceRecord:
             adapted=str(summary.get("adapted", "")),
             in_parts=str(summary.get("in_parts", "")),
             parameters=parameters_of(summary),
+            ranks=summary.get("ranks", {}),
             baseline=Evaluation.of_totals(*(np.array([base.get(name)], dtype=float) for name in TOTALS)),
             held_out=held_out and HeldOut(**held_out),
             text=text and AboutText.from_json(text),
@@ -191,6 +195,7 @@ class RaceRecord:
             **{name: getattr(self, name) for name in ("complete", *PLAIN_FIELDS)},
             "config": self.config.to_json(),
             "parameters": list(self.parameters),
+            "ranks": dict(self.ranks),
             "steps": len(self.steps),
             "baseline": base and base.to_json(),
             "text": self.text and self.text.to_json(),
@@ -214,6 +219,7 @@ class RaceRecord:
             lane_styles(config.lanes),
             complete=values["complete"] is True,
             parameters=tuple(values.get("parameters", ())),
+            ranks=values.get("ranks", {}),
             baseline=base and Evaluation.from_json(base),
             text=AboutText.from_json(values["text"]) if values.get("text") else None,
             inside=Inside.from_json(values["inside"]) if values.get("inside") else None,
@@ -281,6 +287,7 @@ def news(record: RaceRecord) -> dict[str, int]:
         "curvature": measured["curvature"],
         "drift": measured["drift"],
         "factors": measured["factors"] + (record.inside is not None),
+        "ranks": len(record.ranks),
         "rates": 1 + measured["eval_loss"] + int(steps[-1].out.sum()) if swept else 0,
     }
 

@@ -24,7 +24,7 @@ from olora_viz.figures.layout import (
     unlabelled_until,
 )
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.initializers import label_of
+from olora_viz.initializers import is_dense, label_of
 from olora_viz.machine.tables import plain
 from olora_viz.measures.gradients import GRADIENTS, Gradients
 from olora_viz.measures.inspection import LayerUpdate
@@ -127,6 +127,45 @@ def _logarithmic(values: np.ndarray, bar: dict[str, Any]) -> dict[str, Any]:
         "z": [plain(row) for row in power], "customdata": [plain(row) for row in shown], "zmin": low, "zmax": high,
         "colorbar": bar | ends, "hovertemplate": "%{y}: %{customdata:.3g}<extra></extra>",
     }  # fmt: skip
+
+
+def ranks_figure(ranks: Mapping[str, Sequence[int]], styles: Sequence[LaneStyle], *, run: str = "") -> Figure:
+    """Draw the rank of each lane by layer, a bar each; lanes with the same ranks have one row, of the first of them.
+
+    Args:
+        ranks: of all lanes, by the layer's name, in the model's order; 0 for a lane without an adapter there.
+    """
+    layers, of_lanes = list(ranks), list(zip(*ranks.values(), strict=True))
+    first = {of: k for k, of in reversed(list(enumerate(of_lanes))) if not is_dense(styles[k].init)}
+    rows = sorted(first.items(), key=lambda row: row[1])
+    most, places = max(max(of) for of, _ in rows), range(len(rows))
+    blocks = [block_and_module(layer)[0] for layer in layers]
+    ticks = first_of_blocks(blocks, 10)
+    data = []
+    for row, (of, k) in enumerate(rows):
+        x = [place for i in range(len(layers)) for place in (i, i, None)]
+        y = [end for rank in of for end in (row + 0.35, round(row + 0.35 - 0.57 * rank / most, 4), None)]
+        text = [f"{layer_words(layer)}: rank {rank}" for layer, rank in zip(layers, of, strict=True) for _ in range(3)]
+        data.append({
+            "type": "scatter", "mode": "lines", "name": styles[k].label, "x": x, "y": y, "text": text,
+            "line": {"color": styles[k].color, "width": max(2, min(12, 300 // len(layers)))},
+            "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
+        })  # fmt: skip
+    names = [
+        {"x": -0.6, "y": row - 0.44, "text": styles[k].label, "showarrow": False, "xanchor": "left", "align": "left",
+         "font": {"size": 11.5, "color": "@mute"}}
+        for row, (_, k) in enumerate(rows)
+    ]  # fmt: skip
+    drawn = layout(
+        "Ranks by layer", f"the tallest bar has rank {most}; lanes with the same ranks are one row",
+        x=axis("block, from the input to the output", range=[-0.7, len(layers) - 0.3], tickvals=ticks,
+               ticktext=[blocks[i] for i in ticks], showgrid=False),
+        y=rows_axis([len(rows) - 0.6, -0.6], [row + 0.35 for row in places], [""] * len(rows)),
+        height=20 + 64 * len(rows), revision=run or "ranks", closest=True, margin={"l": 20}, labels=names,
+        how="A bar is a layer, its height the lane's rank there; no bar: no adapter. All of them together have the "
+        "parameters of one rank for all layers.",
+    )  # fmt: skip
+    return {"data": data, "layout": drawn}
 
 
 def layer_grid(values: Mapping[str, float], rank: int, init: str, *, chosen: str = "", run: str = "") -> Figure:

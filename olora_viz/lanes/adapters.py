@@ -422,4 +422,4 @@ def attach_planned(
     """
     calibration = calibration or {}
     plan.check_calibration(calibration)
-    return Lanes(plan, start_from(calibration, cached, past), progress, past, full)
+    return Lanes(plan.with_ranks(calibration), start_from(calibration, cached, past), progress, past, full)

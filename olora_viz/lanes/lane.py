@@ -14,6 +14,7 @@ from markupsafe import Markup
 from olora_viz.initializers import check_name, freezes_B, is_dense, iterates, keeps_function, label_of, starts_at_zero
 from olora_viz.lanes.alpha import Alpha, alpha_at, alpha_word
 from olora_viz.lanes.optimizers import OF_OPTIMIZERS, OPTIMIZERS
+from olora_viz.lanes.ranks import RANKED_BY
 from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.lanes.targets import Targets, short_targets, target_names
 from olora_viz.machine.checks import check_whole, suggesting, unknown
@@ -107,6 +108,10 @@ class Lane:
             PEFT does; ``full``, those before they were rounded; ``residual``, these too, and the lane's own base is
             W − s B⁰A⁰ in four bits, as in QPiSSA and LoftQ, so that the lane does not begin as the base of all lanes.
         iterations: of the start ``loftq``, >= 1: how often base and adapter take turns, PEFT's ``loftq_iter``.
+        rank_by: by what the layers have ranks of their own, with as many parameters in all as `r` gives, see
+            `ranks_within`: ``energy``, the singular values of W, ``gradient``, those of its gradient on the first
+            batches, or ``eva``, the variance of its inputs, as EVA does. The scaling is that of `r` in all layers.
+            None for `r` in each.
 
     Examples:
         >>> import olora_viz as ov
@@ -149,6 +154,7 @@ class Lane:
     damping: float = 0.01
     start_from: str = BASE
     iterations: int = 1
+    rank_by: str | None = None
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -225,6 +231,12 @@ class Lane:
             for name, why in AGAINST_DIM.items():
                 if getattr(self, name) != getattr(Lane, name):
                     raise ValueError(f"dim {self.dim} and {name} {getattr(self, name)} do not go together: {why}")
+        if self.rank_by is not None:
+            if self.rank_by not in RANKED_BY:
+                raise ValueError(unknown("rank_by", str(self.rank_by), RANKED_BY))
+            if self.is_dense or self.init == "orthogonal":
+                why = "has no rank" if self.is_dense else "needs even ranks"
+                raise ValueError(f"rank_by={self.rank_by} is not possible for {self.init}, which {why}")
         self._check_optimizer()
         if self.replays and self.fair:
             raise ValueError(
@@ -261,6 +273,10 @@ class Lane:
             Lane('olora', r=16, alpha='2r')
         """
         return replace(self, **keys)
+
+    def at_rank(self, r: int) -> Lane:
+        """Return the lane with another rank and the same scaling."""
+        return self if r == self.r else replace(self, r=r, alpha=self.scale * r, rslora=False)
 
     @property
     def is_dense(self) -> bool:
@@ -384,6 +400,7 @@ SHOWN_NAMES = {
     "replay": "replay", "replay_from": "", "keep_kl": "keep KL", "rslora": "rsLoRA",
     "beta": "β", "kl": "KL", "advantage": "", "opt": "", "momentum": "momentum", "damping": "δ",
     "start_from": "", "iterations": "iterations",
+    "rank_by": "ranks by",
 }  # fmt: skip
 """What a display name calls a key of a lane, if not by its own name; rates, targets and schedules need none."""
 
@@ -486,7 +503,7 @@ def _words(field: str, values: Collection[Any]) -> dict[Any, str]:
 
 def _value(field: str, value: Any, is_short: bool) -> str:
     """Return a value in words, with its key's name."""
-    if field in ("r", "alpha", "params", "dim") and not value:
+    if field in ("r", "alpha", "params", "dim", "rank_by") and not value:
         return ""
     if field in ("start_from", "iterations") and value == getattr(Lane, field):
         return ""
@@ -496,7 +513,7 @@ def _value(field: str, value: Any, is_short: bool) -> str:
     if field == "clip" and not value:
         return "no clip"
     if isinstance(value, str):
-        value = f"from {value}" if field.endswith("_from") else value
+        value = {"replay_from": "from ", "start_from": "from ", "rank_by": f"{name} "}.get(field, "") + value
         return short_targets(value) if field == "targets" and value and is_short else value
     if field == "params":
         return params_words(value)

@@ -240,6 +240,7 @@ _READERS: dict[str, tuple[Any, str]] = {
     "damping": (float, "a positive number"),
     "start_from": (str, "a word"),
     "iterations": (int, "a whole number"),
+    "rank_by": (str, "a word"),
     "label": (str, "a word"),
 }
 

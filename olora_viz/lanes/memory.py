@@ -145,7 +145,7 @@ def _trial(plan: AdapterPlan, rank: int) -> Generator[Lanes]:
     dropout = max(lane.dropout for lane in plan.lanes)
     lanes = [Lane("lora", r=rank, dropout=dropout)] if rank else []
     lanes += [Lane(plan.lanes[k].init) for k in plan.dense[:1]]
-    alone = replace(plan, lanes=tuple(lanes), chosen={None: tuple(plan.layers)})
+    alone = replace(plan, lanes=tuple(lanes), chosen={None: tuple(plan.layers)}, ranked={})
     attached = Lanes(alone, lambda _, W, lane: Start(W.new_ones(lane.r, W.shape[1]), W.new_ones(W.shape[0], lane.r)))
     try:
         yield attached

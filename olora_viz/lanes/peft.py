@@ -54,7 +54,8 @@ def write_peft(lanes: Lanes, k: int | str, folder: str | Path, form: str = "lora
             initialization: of rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰ is zero; the ΔW of
             full fine-tuning has the largest min(out, in) of its layers as its rank. ``olora`` writes only A and B, of
             rank r, with ``init_lora_weights="olora"``; PEFT then subtracts B⁰A⁰ from the base at load. Adapters on
-            experts have the form of PEFT's ``target_parameters``.
+            experts have the form of PEFT's ``target_parameters``. A lane with `Lane.rank_by` has PEFT's
+            ``rank_pattern``, and an ``alpha_pattern`` with which the scaling is the same in all layers.
 
     Raises:
         ValueError: an unknown form; a lane that does not exist or is not finite; form ``olora`` of a lane with another
@@ -109,6 +110,8 @@ def write_peft(lanes: Lanes, k: int | str, folder: str | Path, form: str = "lora
         elif form == "lora" and not from_zero:
             A, B = torch.cat([A, A - start.A]), torch.cat([B - start.B, start.B], 1)
         rank = A.shape[0]
+        if k in lanes.plan.ranked:
+            rank = lane.r * rank // now.A.shape[0]
         if not (A.isfinite().all() and B.isfinite().all()):
             raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
         factors[name] = Start(A, B)
@@ -118,6 +121,10 @@ def write_peft(lanes: Lanes, k: int | str, folder: str | Path, form: str = "lora
     base: Any = getattr(lanes.model, "name_or_path", "")
     init = "olora" if form == "olora" else True
     config = adapter_config(base, rank, alpha, list(linear), init=init, rslora=rslora, transposed=transposed)
+    own = {name: len(pair.A) for name, pair in linear.items() if len(pair.A) != rank}
+    if own:
+        scaled = {name: lane.scale * (math.sqrt(r) if rslora else r) for name, r in own.items()}
+        config |= {"rank_pattern": own, "alpha_pattern": scaled}
     if experts:
         config["target_parameters"] = list(dict.fromkeys(target_name(*it) for it in experts.items()))
     return write_adapter(Path(folder), linear | stacked({name: factors[name] for name in experts}), config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +27,7 @@ from olora_viz.lanes.layers import (
 )
 from olora_viz.lanes.optimizers import OPTIMIZERS
 from olora_viz.lanes.past import Past
+from olora_viz.lanes.ranks import RANKED_BY, RankedLayer, ranks_within, scores_of
 from olora_viz.machine.devices import kind_of
 from olora_viz.machine.four_bit import nf4
 from olora_viz.machine.memory import of_several_lanes
@@ -119,7 +120,9 @@ class AdapterPlan:
     """The layers that get adapters of any lane, by name and in the model's order."""
     lanes: tuple[Lane, ...]
     chosen: Mapping[Targets, Collection[str]]
-    """The names of the layers that a lane adapts, by its targets."""
+    """The names of the layers that a lane may adapt, by its targets."""
+    ranked: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    """The ranks by layer of lanes with `Lane.rank_by`, from `with_ranks` on; until then each layer has the rank."""
 
     @cached_property
     def starts(self) -> tuple[Initializer, ...]:
@@ -134,11 +137,18 @@ class AdapterPlan:
         """
         return {
             name: tuple(
-                (shape[0] if start.dense else lane.r) if name in self.chosen[lane.targets] else 0
-                for lane, start in zip(self.lanes, self.starts, strict=True)
+                (shape[0] if start.dense else self.ranked.get(k, {}).get(name, lane.r))
+                if name in self.chosen[lane.targets]
+                else 0
+                for k, (lane, start) in enumerate(zip(self.lanes, self.starts, strict=True))
             )
             for name, shape in self.shapes.items()
         }
+
+    @property
+    def ranks_by_layer(self) -> dict[str, tuple[int, ...]]:
+        """The same as `ranks`, if a lane has `Lane.rank_by`; else nothing."""
+        return self.ranks if self.ranked else {}
 
     @cached_property
     def dense(self) -> tuple[int, ...]:
@@ -207,23 +217,28 @@ class AdapterPlan:
 
     @property
     def rank(self) -> int:
-        """The largest rank of any lane that is not dense; 0 if all are."""
-        return max((lane.r for k, lane in enumerate(self.lanes) if k not in self.dense), default=0)
+        """The largest rank of any lane that is not dense, in any layer; 0 if all are."""
+        return max((of[k] for of in self.ranks.values() for k in range(len(of)) if k not in self.dense), default=0)
 
     @property
     def needs(self) -> frozenset[str]:
-        """The statistics that the starts need, of ``gradient``, ``inputs`` and ``outputs``."""
-        return frozenset(statistic for k in self._informed for statistic in READS[self.starts[k].needs])
+        """The statistics that starts and ranks need, of ``gradient``, ``inputs`` and ``outputs``."""
+        return frozenset(statistic for of_lane in self._needed for need in of_lane for statistic in READS[need])
 
     @property
     def calibrated(self) -> dict[str, nn.Module]:
-        """The layers of the lanes whose starts need it, like `layers`."""
-        names = {name for k in self._informed for name in self.layers_of(k)}
+        """The layers of the lanes whose starts or ranks need it, like `layers`."""
+        names = {name for k, needs in enumerate(self._needed) if needs for name in self.layers_of(k)}
         return {name: layer for name, layer in self.layers.items() if name in names}
 
     @property
-    def _informed(self) -> list[int]:
-        return [k for k, start in enumerate(self.starts) if start.needs]
+    def _needed(self) -> list[dict[str, str]]:
+        """The calibration data that each lane needs, with what needs it."""
+        both = (
+            {start.needs: start.name, RANKED_BY.get(lane.rank_by or "", ""): f"rank_by={lane.rank_by}"}
+            for lane, start in zip(self.lanes, self.starts, strict=True)
+        )
+        return [{need: name for need, name in of_lane.items() if need} for of_lane in both]
 
     @property
     def frozen_B(self) -> list[int]:
@@ -263,7 +278,7 @@ class AdapterPlan:
         lanes = [lane if lane.params is None else self._ranked(lane) for lane in lanes]
         used = {name for lane in lanes for name in self.chosen[lane.targets]}
         layers = {name: layer for name, layer in self.layers.items() if name in used}
-        plan = replace(self, layers=layers, lanes=tuple(lanes))
+        plan = replace(self, layers=layers, lanes=tuple(lanes), ranked={})
         for name, layer in plan.layers.items():
             W = outline_of(layer)
             for lane, start, rank in zip(plan.lanes, plan.starts, plan.ranks[name], strict=True):
@@ -274,6 +289,11 @@ class AdapterPlan:
                     raise ValueError(
                         f"dropout {lane.dropout:g} is not possible on experts, whose inputs the "
                         f"router chooses, such as {name!r}: set it to 0, or name other targets"
+                    )
+                if lane.rank_by and isinstance(plan.layers[name], ExpertLinear):
+                    raise ValueError(
+                        f"rank_by={lane.rank_by} is not possible on experts, which have one rank together, such as "
+                        f"{name!r}: leave it out, or name other targets"
                     )
         for lane, count in zip(plan.lanes, plan.entries, strict=True):
             if lane.dim is not None and lane.dim > count:
@@ -301,11 +321,34 @@ class AdapterPlan:
         """Raise if an initialization lacks the calibration data that it needs.
 
         Raises:
-            ValueError: a lane starts from calibration data that a layer does not have.
+            ValueError: a lane's start or ranks need calibration data that a layer does not have.
         """
-        for k in self._informed:
+        for k, needs in enumerate(self._needed):
             if not calibration.keys() >= set(self.layers_of(k)):
-                raise lacking(self.starts[k].name, self.starts[k].needs)
+                for need, name in needs.items():
+                    raise lacking(name, need)
+
+    def with_ranks(self, calibration: Mapping[str, Calibration]) -> AdapterPlan:
+        """Return the plan with the ranks by layer of lanes with `Lane.rank_by`, without layers of rank 0 alone."""
+        scores: dict[tuple[str, str], list[float]] = {}
+        ranked: dict[int, dict[str, int]] = {}
+        for k, (lane, start) in enumerate(zip(self.lanes, self.starts, strict=True)):
+            if (by := lane.rank_by) is None:
+                continue
+            for name in self.layers_of(k):
+                if (by, name) not in scores:
+                    scores[by, name] = scores_of(self.weight(name), by, calibration.get(name))
+            ranks = ranks_within(
+                [
+                    RankedLayer(scores[by, name], _trained(lane, *shape), min(shape) // start.vectors)
+                    for name, shape in self.shapes.items()
+                    if self.ranks[name][k]
+                ],
+                lane.r,
+            )
+            ranked[k] = dict(zip(self.layers_of(k), ranks, strict=True))
+        plan = replace(self, ranked=ranked)
+        return replace(plan, layers={name: layer for name, layer in self.layers.items() if any(plan.ranks[name])})
 
 
 def plan_adapters(
@@ -419,6 +462,7 @@ def start_matrix(
                 if update is not None:
                     A[k, : len(update)] = update
                 continue
+            lane = lane.at_rank(plan.ranks[name][k])
             key = _kind(lane)
             if update is not None:
                 fill(A[k], B[k], start_of(name, W + update, lane))

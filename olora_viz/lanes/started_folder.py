@@ -155,6 +155,8 @@ def start_folder(
         OSError: a file cannot be written.
     """
     _check_init(lane.init, residual)
+    if lane.rank_by:
+        raise ValueError(f"rank_by={lane.rank_by} needs the model in memory, and its folder is read: leave it out")
     empty = skeleton(model)
     layers = target_layers(empty, lane.targets, _refused_by_peft(empty))
     plan = AdapterPlan(empty, layers, (), {lane.targets: layers}).with_lanes([lane])

@@ -183,10 +183,10 @@ def pictured_lanes(lanes: Sequence[Lane], others: Sequence[int] = ()) -> list[in
     >>> pictured_lanes([Lane("lora"), Lane("lora", lr=1e-2), Lane("olora"), Lane("lora", r=4)])
     [0, 2, 3]
     """
-    first: dict[tuple[str, int], int] = {}
+    first: dict[tuple[str, int, str | None], int] = {}
     for k, lane in enumerate(lanes):
         if k not in others:
-            first.setdefault((lane.init, lane.r), k)
+            first.setdefault((lane.init, lane.r, lane.rank_by), k)
     return list(first.values())[:MOST_PICTURED_LANES]
 
 

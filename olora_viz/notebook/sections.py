@@ -456,6 +456,16 @@ class ForgottenSection(Section):
         return {"table": view.forgotten_table}, (view.forgotten,)
 
 
+class RanksSection(Section):
+    """The ranks by layer of lanes that have them."""
+
+    NEWS, TITLE = "ranks", "Ranks by layer"
+
+    def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
+        """Draw a bar for each layer."""
+        return {}, (view.ranks_by_layer,)
+
+
 class MeasurementsSection(Section):
     """Every other measurement of one number per lane."""
 
@@ -467,6 +477,6 @@ class MeasurementsSection(Section):
 
 
 SECTIONS: tuple[Callable[[], Section], ...] = (
-    InsideSection, ExportSection, ForgottenSection, RatesSection, MeasurementsSection, SpectraSection,
-    GradientsSection, CurvatureSection, EarlierRunsSection, TakeAwaySection,
+    InsideSection, RanksSection, ExportSection, ForgottenSection, RatesSection, MeasurementsSection,
+    SpectraSection, GradientsSection, CurvatureSection, EarlierRunsSection, TakeAwaySection,
 )  # fmt: skip

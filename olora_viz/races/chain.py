@@ -452,6 +452,10 @@ def check_links(config: RaceConfig, tasks: Sequence[str], objectives: Sequence[s
     for lane in config.lanes:
         if lane.start_from != BASE:
             raise ValueError(f"start_from={lane.start_from} is for one race: a chain has one base in four bits")
+        if lane.rank_by:
+            raise ValueError(
+                f"rank_by={lane.rank_by} would give other ranks on each lane's own base: it cannot be in a chain"
+            )
     if objectives and len(objectives) != len(tasks):
         raise ValueError(f"a chain of {len(tasks)} tasks has as many objectives or one, not {len(objectives)}")
     for objective in objectives:

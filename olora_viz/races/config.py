@@ -58,7 +58,8 @@ def start_key(lane: Lane) -> tuple[Any, ...]:
     False
     """
     seed = lane.seed if is_random(lane) else 0
-    return lane.init, lane.r, lane.scale, seed, lane.targets, lane.params, lane.start_from, lane.iterations
+    of_start = lane.init, lane.r, lane.scale, seed, lane.targets, lane.params
+    return *of_start, lane.start_from, lane.iterations, lane.rank_by
 
 
 def is_random(lane: Lane) -> bool:

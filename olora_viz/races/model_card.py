@@ -138,10 +138,11 @@ def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int], adapter: P
     facts, (schedule, warmup) = setup_facts(config), config.schedule_of(lane)
     written = read_json_object(adapter / "adapter_config.json")
     rank, alpha = written["r"], compact(written["lora_alpha"])
+    by = f" on average, by {lane.rank_by}" if lane.rank_by else ""
     of_file = "" if rank == lane.r else f"; in these files, which B⁰A⁰ or ΔW makes wider, {rank}, {alpha}"
     settings = {
         "learning rate": f"{compact(lane.lr)}, {schedule}, {warmup} warm-up steps",
-        "rank, alpha": f"{lane.r}, {compact(lane.lora_alpha)}{of_file}",
+        "rank, alpha": f"{lane.r}{by}, {compact(lane.lora_alpha)}{of_file}",
         "target modules": ", ".join(lane.targets or ()) or facts["target modules"],
         "steps, prompts per step": f"{facts['steps']}, {facts['prompts per step']}",
         "weight decay, clipping": f"{compact(lane.weight_decay)}, "

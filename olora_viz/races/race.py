@@ -510,6 +510,7 @@ class Race(Iterator[Step]):
             "in_parts": self.in_parts,
             "merged_races": 0 if self._lanes.past is None else self._lanes.past.links,
             "coverage": self.lanes.plan.coverage.to_json(),
+            **({"ranks": ranks} if (ranks := self.lanes.plan.ranks_by_layer) else {}),
             "without_gradient": self.without_gradient,
             "examples": {"train": about.train, "held_out": about.examples, "test": about.test},
             "duplicates": {"exact": about.exact, "near": about.near},

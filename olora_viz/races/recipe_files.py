@@ -196,6 +196,9 @@ class _Recipe:
         if self.lane.opt != Lane.opt:
             words = self.lane.words("opt", "momentum", "damping")
             notes.append(f"It trains with AdamW; measured was {words}, whose rates are others.")
+        if self.lane.rank_by:
+            by = f"measured were those by {self.lane.rank_by}, which peft.py has"
+            notes.append(f"It has rank {self.lane.r} in all layers; {by}.")
         if self.lane.dim is not None:
             notes.append(f"It trains every entry of A and B; measured were {self.lane.dim} directions alone.")
         if self.lane.replays:

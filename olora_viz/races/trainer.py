@@ -351,6 +351,9 @@ def _in_groups(
 SILENT = "without_gradient"
 """Among the tensors of a snapshot: which layers had no gradient, see `Trainer`."""
 
+RANKS = "ranks"
+"""Among the tensors of a snapshot: the rank of each lane by layer, if a lane has `Lane.rank_by`."""
+
 
 class Trainer:
     """Trains and evaluates the lanes of a race, in groups that fit into memory.
@@ -452,6 +455,10 @@ class Trainer:
         if self._best is not None:
             self._best.hide()
 
+    @property
+    def _ranks(self) -> list[list[int]]:
+        return [list(of_lanes) for of_lanes in self._lanes.plan.ranks.values()]
+
     def check(self, snapshot: dict[str, Tensor], state: RaceState) -> None:
         """Check that the tensors of a `snapshot` and of a race's state have the right form."""
         whole = tuple(self._lanes.theta.shape)
@@ -462,6 +469,8 @@ class Trainer:
         known = state.to_tensors()
         shapes |= {name: tuple(tensor.shape) for name, tensor in known.items()}
         integers = {"step"} | {n for n, tensor in known.items() if not tensor.is_floating_point()}
+        if self._lanes.plan.ranked and snapshot.get(RANKS, torch.empty(0)).tolist() != self._ranks:
+            raise ValueError("the ranks by layer come out otherwise here than where the race began")
         for name, shape in shapes.items():
             actual = tuple(snapshot[name].shape) if name in snapshot else "missing"
             if actual != shape:
@@ -477,6 +486,8 @@ class Trainer:
             theta = self._best.snapshot()
         if (names := self.without_gradient) is not None:
             theta[SILENT] = torch.tensor([layer in names for layer in self._lanes.layers])
+        if self._lanes.plan.ranked:
+            theta[RANKS] = torch.tensor(self._ranks)
         return {**theta, **self._optimizer.state()}
 
     @torch.no_grad()

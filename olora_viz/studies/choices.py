@@ -32,8 +32,7 @@ GROUPS = {
     "replay_from": "what is kept", "keep_kl": "what is kept", "beta": "objective",
     "kl": "objective", "advantage": "objective", "opt": "optimizer",
     "momentum": "optimizer", "damping": "optimizer", "start_from": "start", "iterations": "start",
-    DENSE: "all weights", RECIPE: "recipes",
-    SEVERAL: "several",
+    "rank_by": "ranks of layers", DENSE: "all weights", RECIPE: "recipes", SEVERAL: "several",
 }  # fmt: skip
 """What a figure calls the setting that differs, by its key."""
 
@@ -44,6 +43,7 @@ IN_A_SENTENCE = {
     "clip": "clipping", "beta1": "beta1", "beta2": "beta2", "warmup": "the warm-up", "dim": "the number of directions",
     "replay": "replay", "replay_from": "what is replayed", "keep_kl": "holding the predictions",
     "beta": "beta", "kl": "the penalty to the start", "opt": "the optimizer", "start_from": "the weights read",
+    "rank_by": "the ranks of the layers",
     DENSE: "training all weights", RECIPE: "the recipes",
 }  # fmt: skip
 """What a sentence calls it, if not *the* and its key."""
@@ -146,13 +146,14 @@ def _words(lane: Lane, key: str, method: str) -> str:
     if key == "targets":
         own = short_targets(plain(value)) if value else "the race's"
         return f"{own} alone" if value in ((ATTENTION,), (MLP,)) else own
-    if value is None and key in ("clip", "dim"):
-        return "no clipping" if key == "clip" else "every entry trained"
+    without = {"clip": "no clipping", "dim": "every entry trained", "rank_by": "one rank for all"}
+    if value is None and key in without:
+        return without[key]
     if key == "schedule":
         return value or "the race's"
     if key in SIZES:
         return size_words(lane, key)
-    names = {"lora_plus": "LoRA+", "warmup": "warm-up", "keep_kl": "keep KL", "kl": "KL"}
+    names = {"lora_plus": "LoRA+", "warmup": "warm-up", "keep_kl": "keep KL", "kl": "KL", "rank_by": "ranks by"}
     return f"{names.get(key, key.replace('_', ' '))} {plain(value)}"
 
 
@@ -247,4 +248,4 @@ def _are(names: Sequence[str]) -> str:
 
 
 def _is_plural(name: str) -> bool:
-    return name in (IN_A_SENTENCE["targets"], IN_A_SENTENCE[RECIPE])
+    return name in (IN_A_SENTENCE["targets"], IN_A_SENTENCE["rank_by"], IN_A_SENTENCE[RECIPE])

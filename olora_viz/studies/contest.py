@@ -140,7 +140,7 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
 
 SETTINGS = (
     "rank", "scaling", "weight decay", "clipping", "betas", "LoRA+ ratio", "dropout", "targets", "schedule", "warm-up",
-    "directions", "replay", "optimizer", "objective", "weights read",
+    "directions", "replay", "optimizer", "objective", "weights read", "ranks",
 )  # fmt: skip
 """The names of what a `Setting` holds, in its order."""
 
@@ -163,6 +163,7 @@ class Setting(NamedTuple):
     optimizer: str
     objective: str
     start_from: str
+    ranks: str
 
     @classmethod
     def of(cls, lane: Lane) -> Setting:
@@ -171,7 +172,7 @@ class Setting(NamedTuple):
             lane.r, lane.scale, lane.weight_decay, lane.clip, (lane.beta1, lane.beta2),
             lane.lora_plus, lane.dropout, lane.targets, lane.schedule, lane.warmup, lane.dim,
             lane.replay_words if lane.replays else "", lane.words("opt", "momentum", "damping"),
-            lane.words("beta", "kl", "advantage"), lane.words("start_from", "iterations"),
+            lane.words("beta", "kl", "advantage"), lane.words("start_from", "iterations"), lane.words("rank_by"),
         )  # fmt: skip
 
 

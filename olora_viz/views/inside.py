@@ -46,7 +46,8 @@ def inside_view(record: RaceRecord, layer: object = None, step: float | None = N
         entry = INITIALIZERS.get(lane.init)
         lanes.append({
             "mark": fragments.mark(styles[k]), "init": lane.init, "scaling": lane.scale,
-            "label": label_of(lane.init) + f", rank {lane.r}" * ranks + f", {compact(lane.lr)}" * rates,
+            "label": label_of(lane.init) + f", rank {lane.r}" * ranks + f", {compact(lane.lr)}" * rates
+            + f", ranks by {lane.rank_by}" * bool(lane.rank_by),
             "short": entry.short if entry else "", "summary": entry.summary if entry else "",
             "A0": asdict(start.A), "B0": asdict(start.B),
             "A": asdict(now.A) if now else None, "B": asdict(now.B) if now else None,

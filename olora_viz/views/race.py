@@ -27,6 +27,7 @@ from olora_viz.background.record import (
     start_of,
 )
 from olora_viz.figures.forgotten import forgotten_figure
+from olora_viz.figures.layers import ranks_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.race import (
     RaceCurves,
@@ -152,6 +153,11 @@ class RaceView:
         """Held-out accuracy."""
         race, (_, start) = self.race, start_of(self.race)
         return self.drawn(accuracy_figure, start_accuracy=start, plain_text=race.plain_text, held_out=race.held_out)
+
+    @drawn_once
+    def ranks_by_layer(self) -> Figure:
+        """The rank of each lane by layer."""
+        return ranks_figure(self.race.ranks, self.styles, run=self.run)
 
     @drawn_once
     def forgotten(self) -> Figure:

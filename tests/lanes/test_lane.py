@@ -189,7 +189,7 @@ VALUES = {
     "params": (None, 200_000, 1_500_000), "dim": (None, 4, 256), "replay": (0.0, 0.05),
     "replay_from": ("text", "base"), "keep_kl": (0.0, 0.1), "beta": (0.1, 0.5), "kl": (0.0, 0.1),
     "advantage": ("mean", "normalized"), "opt": ("adamw", "sgd", "muon"),
-    "momentum": (None, 0.5), "damping": (0.01, 1.0),
+    "momentum": (None, 0.5), "damping": (0.01, 1.0), "rank_by": (None, "energy", "gradient", "eva"),
     "alpha": (4.0, 16.0, "3r", "sqrt(r)*5"),
     "weight_decay": (0.0, 0.1, 0.1000001), "clip": (None, 1.0, 1e-3), "rslora": (False, True), "fair": (False, True),
     "beta1": (0.0, 0.9), "beta2": (0.95, 0.999), "lora_plus": (1.0, 16.0), "dropout": (0.0, 0.05),

@@ -74,8 +74,11 @@ def test_lora_beside_a_wider_lane_has_the_bits_of_a_race_on_its_own_layers():
         Lane("lora_ga", r=2, targets=("k_proj",), dropout=0.2),
         Lane("eva", r=2, targets=("o_proj", "layers.3.mlp.up_proj")),
         Lane("pissa", r=2, lr=0.03, targets=("gate_proj",), dim=100, weight_decay=0.5, clip=0.1),
+        Lane("olora", r=2, rank_by="energy", weight_decay=0.1, targets=("mlp",)),
+        Lane("lora", r=2, rank_by="gradient", dropout=0.2, targets=("q_proj", "down_proj")),
+        Lane("eva", r=2, rank_by="eva", opt="riemannian", targets=("attention",)),
     ],
-    ids=lambda lane: lane.init,
+    ids=lambda lane: "-".join(filter(None, [lane.init, lane.rank_by])),
 )
 def test_a_lane_trains_as_in_a_race_of_its_own_to_rounding(lane):
     exact = RaceConfig.from_json({**beside_a_wider_lane(lane).to_json(), "dtype": "float64"})

@@ -272,6 +272,19 @@ OF_OPTIMIZERS = CONFIG.replace(
 )
 
 
+def test_the_script_with_peft_has_the_ranks_of_the_race(tmp_path, capsys):
+    lanes = (
+        Lane("lora", lr=3e-3, rank_by="energy"), Lane("olora", rank_by="gradient", rslora=True, alpha=4),
+        Lane("pissa", rank_by="gradient", targets=("mlp",)), Lane("eva", lr=3e-3, rank_by="eva", alpha="2r"),
+    )  # fmt: skip
+    config = CONFIG.replace(lanes=lanes)
+    losses = losses_of(config)
+    found = peft_losses(config, said_by(peft_script(config), tmp_path, capsys))
+    np.testing.assert_allclose(found, losses, rtol=1e-3)
+    one_rank = losses_of(config.replace(lanes=tuple(lane.replace(rank_by=None) for lane in lanes)))
+    assert (abs(one_rank / losses - 1)[-1] > 3e-3).all()
+
+
 def test_the_script_with_peft_has_the_optimizers_of_the_race(tmp_path, capsys):
     """Muon and LoRA-FA round to bfloat16 in the libraries."""
     losses = losses_of(OF_OPTIMIZERS)

@@ -19,6 +19,7 @@ from support.waiting import wait_until
 import olora_viz as ov
 from olora_viz.lanes.layers import weight_of
 from olora_viz.lanes.optimizers import OPTIMIZERS
+from olora_viz.lanes.ranks import RANKED_BY
 from olora_viz.machine.devices import devices, resolve_device
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
@@ -40,6 +41,7 @@ EVERYTHING = small(
         ov.Lane("olora", r=2, replay=0.1, replay_from="base", keep_kl=0.1),
         *(ov.Lane("olora", r=2, opt=opt) for opt in OPTIMIZERS if opt != "adamw"),
         ov.Lane("pissa", r=2, start_from="residual"),
+        *(ov.Lane("olora", r=2, rank_by=by) for by in RANKED_BY),
         ov.Lane("lora", r=2, lr=1e30),
     ),
     steps=3, eval_every=2, gradients_every=2, keep="auto", keep_best=True, schedule="cosine", dtype="float32",

@@ -49,17 +49,20 @@ TASK = ROWS and task_of(*ROWS)
 def adapt(model, tokenizer, lane, start, initial):
     """Add the adapter of a lane to the model, and write what it subtracts from the base into the folder `initial`."""
     factors = {}
-    if start is None:
+    if start is None or lane.rank_by:
         race = ov.race(replace(CONFIG, lanes=(lane,), device="cpu"), model=model, tokenizer=tokenizer, task=TASK)
         lanes = race.lanes
         factors = {n: (lanes.factors(n, 0), lanes.start_factors(n, 0)) for n in lanes.layers}
         race.lanes.detach()
+    ranks = {name: len(of_start.A) for name, (of_start, _) in factors.items()}  # of layers that differ, see rank_by
     config = peft.LoraConfig(
         r=lane.r,
         lora_alpha=lane.lora_alpha,
         use_rslora=lane.rslora,
         lora_dropout=lane.dropout,
-        target_modules=list(ov.target_layers(model, lane.targets or CONFIG.targets)),
+        rank_pattern=ranks,
+        alpha_pattern={name: lane.scale * rank ** (0.5 if lane.rslora else 1) for name, rank in ranks.items()},
+        target_modules=list(ranks or ov.target_layers(model, lane.targets or CONFIG.targets)),
         init_lora_weights=True if start is None else start,
         task_type="CAUSAL_LM",
     )

@@ -223,6 +223,7 @@ CARDS = (
     chart("norms", "gradient", tab="gradients"),
     # The end is needed for a card that was out of view at the last measurement.
     in_tab("gradients", "name", "gradients", "complete", build=build_gradients),
+    chart("ranks", "ranks_by_layer", "ranks", tab="spectra", only_with="ranks"),
     in_tab("spectra", "name", "spectra", build=build_spectra),
     chart("forgotten", "forgotten", "drift", below="forgotten_table", tab="forgotten", only_with="drift"),
     in_tab("rates", "name", "rates", "complete", build=build_rates),
