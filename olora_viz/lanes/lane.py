@@ -34,6 +34,7 @@ AGAINST_DIM = {
     "lora_plus": "a direction moves A and B alike",
     "fair": "the fair rate is for the curvature along every entry",
     "opt": "the other optimizers move A and B",
+    "dora": "a direction moves A and B alone",
 }
 """The keys that a lane with `Lane.dim` cannot have, and why."""
 
@@ -100,6 +101,10 @@ class Lane:
         momentum: of the optimizers ``sgd`` and ``muon``, in [0, 1): what is left of a step's gradient in the next one.
             None for 0.9 and 0.95.
         damping: of the optimizer ``riemannian``, > 0: the δ in (BᵀB + δI)⁻¹ and (AAᵀ + δI)⁻¹, PEFT's ``reg``.
+        dora: whether the norms m of the rows of W + ΔW are trained too, as in DoRA (Liu et al. 2024, arXiv 2402.09353)
+            and by PEFT's ``use_dora``: W' = m ⊙ (W + ΔW) / ‖W + ΔW‖, where no gradient goes through the norm. With
+            weight decay m shrinks as well, as under torch's AdamW; with `lora_plus` it has the rate of B. With
+            `dropout` the base reads the dropped inputs wherever m differs from the norm.
 
     Examples:
         >>> import olora_viz as ov
@@ -140,6 +145,7 @@ class Lane:
     opt: str = "adamw"
     momentum: float | None = None
     damping: float = 0.01
+    dora: bool = False
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -182,7 +188,7 @@ class Lane:
             raise ValueError(unknown("replay_from", str(self.replay_from), REPLAYED_FROM))
         if self.advantage not in ADVANTAGES:
             raise ValueError(unknown("advantage", str(self.advantage), ADVANTAGES))
-        for name in ("rslora", "fair"):
+        for name in ("rslora", "fair", "dora"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.label is not None:
@@ -223,6 +229,11 @@ class Lane:
             if value != getattr(Lane, name) and name not in its.keys:
                 having = and_([other for other, each in OPTIMIZERS.items() if name in each.keys])
                 raise ValueError(f"{name} {value:g} is not a key of {opt}: it goes with {having}")
+        if self.dora and (self.is_dense or its.direction):
+            raise ValueError(
+                f"dora is not possible for {self.init}, which has no A and B" if self.is_dense
+                else f"dora trains a vector beside A and B, which {opt} cannot: it goes with adamw and sgd"
+            )  # fmt: skip
         if self.is_dense and not its.takes_dense:
             raise ValueError(f"{opt} is not possible for {self.init}, which has no A and B")
         if its.freezes_A and freezes_B(self.init):
@@ -345,6 +356,7 @@ SHOWN_NAMES = {
     "beta2": "β₂", "targets": "", "schedule": "", "warmup": "warm-up", "params": "params", "dim": "dim",
     "replay": "replay", "replay_from": "", "keep_kl": "keep KL", "rslora": "rsLoRA",
     "beta": "β", "kl": "KL", "advantage": "", "opt": "", "momentum": "momentum", "damping": "δ",
+    "dora": "DoRA",
 }  # fmt: skip
 """What a display name calls a key of a lane, if not by its own name; rates, targets and schedules need none."""
 

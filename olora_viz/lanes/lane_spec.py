@@ -238,6 +238,7 @@ _READERS: dict[str, tuple[Any, str]] = {
     "opt": (str, "a word"),
     "momentum": (float, "a number"),
     "damping": (float, "a positive number"),
+    "dora": (read_flag, "true or false"),
     "label": (str, "a word"),
 }
 

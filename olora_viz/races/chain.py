@@ -449,6 +449,9 @@ def check_links(config: RaceConfig, tasks: Sequence[str], objectives: Sequence[s
             raise ValueError(
                 f"{init} starts from data that each lane's own base would have to read anew: it cannot be in a chain"
             )
+    for lane, label in zip(config.lanes, config.labels, strict=True):
+        if lane.dora:
+            raise ValueError(f"lane {label!r} has dora: what it changes has no low rank, so it cannot be in a chain")
     if objectives and len(objectives) != len(tasks):
         raise ValueError(f"a chain of {len(tasks)} tasks has as many objectives or one, not {len(objectives)}")
     for objective in objectives:

@@ -31,7 +31,7 @@ GROUPS = {
     "schedule": "schedule", "warmup": "schedule", "dim": "number of directions", "replay": "what is kept",
     "replay_from": "what is kept", "keep_kl": "what is kept", "beta": "objective",
     "kl": "objective", "advantage": "objective", "opt": "optimizer",
-    "momentum": "optimizer", "damping": "optimizer", DENSE: "all weights", RECIPE: "recipes",
+    "momentum": "optimizer", "damping": "optimizer", "dora": "DoRA", DENSE: "all weights", RECIPE: "recipes",
     SEVERAL: "several",
 }  # fmt: skip
 """What a figure calls the setting that differs, by its key."""
@@ -42,7 +42,7 @@ IN_A_SENTENCE = {
     "lr": "a rate of its own",
     "clip": "clipping", "beta1": "beta1", "beta2": "beta2", "warmup": "the warm-up", "dim": "the number of directions",
     "replay": "replay", "replay_from": "what is replayed", "keep_kl": "holding the predictions",
-    "beta": "beta", "kl": "the penalty to the start", "opt": "the optimizer",
+    "beta": "beta", "kl": "the penalty to the start", "opt": "the optimizer", "dora": "DoRA",
     DENSE: "training all weights", RECIPE: "the recipes",
 }  # fmt: skip
 """What a sentence calls it, if not *the* and its key."""
@@ -147,6 +147,8 @@ def _words(lane: Lane, key: str, method: str) -> str:
         return f"{own} alone" if value in ((ATTENTION,), (MLP,)) else own
     if value is None and key in ("clip", "dim"):
         return "no clipping" if key == "clip" else "every entry trained"
+    if key == "dora":
+        return "DoRA" if value else "no DoRA"
     if key == "schedule":
         return value or "the race's"
     if key in SIZES:

@@ -140,7 +140,7 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
 
 SETTINGS = (
     "rank", "scaling", "weight decay", "clipping", "betas", "LoRA+ ratio", "dropout", "targets", "schedule", "warm-up",
-    "directions", "replay", "optimizer", "objective",
+    "directions", "replay", "optimizer", "objective", "DoRA",
 )  # fmt: skip
 """The names of what a `Setting` holds, in its order."""
 
@@ -162,6 +162,7 @@ class Setting(NamedTuple):
     replay: str
     optimizer: str
     objective: str
+    dora: bool
 
     @classmethod
     def of(cls, lane: Lane) -> Setting:
@@ -170,7 +171,7 @@ class Setting(NamedTuple):
             lane.r, lane.scale, lane.weight_decay, lane.clip, (lane.beta1, lane.beta2),
             lane.lora_plus, lane.dropout, lane.targets, lane.schedule, lane.warmup, lane.dim,
             lane.replay_words if lane.replays else "", lane.words("opt", "momentum", "damping"),
-            lane.words("beta", "kl", "advantage"),
+            lane.words("beta", "kl", "advantage"), lane.dora,
         )  # fmt: skip
 
 

@@ -90,6 +90,7 @@ def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
         "replay": setting.replay or "nothing replayed",
         "optimizer": setting.optimizer or "AdamW",
         "objective": setting.objective or "no key of the objective",
+        "DoRA": "DoRA" if setting.dora else "no DoRA",
     }
     if {lane.seed for lane in lanes} != set(seeds):
         words["seed"] = f"seed{'s' * (len(seeds) > 1)} {and_([str(seed) for seed in seeds])}"

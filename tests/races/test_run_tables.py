@@ -77,7 +77,7 @@ KEYS = {
     "warmup": (None, 1), "targets": (("q_proj",), ("q_proj", "v_proj")), "lr": (1e-3, 3e-3),
     "dim": (None, 4), "replay": (0.0, 0.05), "replay_from": ("text", "base"), "keep_kl": (0.0, 0.1),
     "beta": (0.1, 0.5), "kl": (0.0, 0.1), "advantage": ("mean", "normalized"),
-    "opt": ("adamw", "sgd"), "momentum": (None, 0.5), "damping": (0.01, 1.0),
+    "opt": ("adamw", "sgd"), "momentum": (None, 0.5), "damping": (0.01, 1.0), "dora": (False, True),
 }  # fmt: skip
 
 
