@@ -44,8 +44,8 @@ class Lanes:
     A lane is given by its number k, from 0, or by its label.
 
     Attributes:
-        theta: (K, P) float32. Row k holds every A and B of lane k. Lanes of smaller rank in a layer are padded with
-            zeros, which get zero gradient and stay zero; a lane has rank 0 in a layer that it leaves out.
+        theta: (K, P) float32. Row k holds every A and B of lane k, and DoRA's m. Lanes of smaller rank in a layer are
+            padded with zeros, which get zero gradient and stay zero; a lane has rank 0 in a layer that it leaves out.
         plan: the layers and lanes that take part.
         start: (K, P), the A⁰ and B⁰ of which s B⁰A⁰ is subtracted: theta at step 0, or zero for lanes whose
             initialization does not keep the model's function. Of full fine-tuning the update of the past.
@@ -110,7 +110,7 @@ class Lanes:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """(2L) numbers of columns of theta for each A and B: A before B, layer after layer."""
+        """(2L) numbers of columns of theta for each A and B: A before B, layer after layer; DoRA's m are behind."""
         return self._layout.sizes
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -195,6 +195,11 @@ class Lanes:
         """Return the subtracted A⁰ and B⁰, like `factors` for A and B."""
         return self._trimmed(self.start, layer, k)
 
+    def magnitude(self, layer: str, k: int | str) -> Float[Tensor, " out"] | None:
+        """Return m of one layer, which theta holds; None if the lane has no DoRA."""
+        k = self.number(k)
+        return self._layout.magnitudes(self.theta.detach(), layer)[k] if self.lanes[k].dora else None
+
     def gradient(self, layer: str, k: int | str) -> Start:
         """Return ∂L/∂A (r, in) and ∂L/∂B (out, r) of the last backward pass."""
         if self.theta.grad is None:
@@ -248,18 +253,25 @@ class Lanes:
 
     @torch.no_grad()
     def delta(self, layer: str, k: int | str) -> Float[Tensor, "out in"]:
-        """Return the update ΔW = s (B A − B⁰ A⁰) of one layer and lane, (out, in), without that of its past."""
+        """Return the update ΔW = s (B A − B⁰ A⁰) of one layer and lane, (out, in), without that of its past.
+
+        Of a lane with DoRA it is m ⊙ (W + ΔW) / ‖W + ΔW‖ − W.
+        """
         k = self.number(k)
         now, start = self.factors(layer, k), self.start_factors(layer, k)
         if k in self.plan.dense:
             return now.A - start.A
-        return self.scale[k] * ((now.B - start.B) @ now.A + start.B @ (now.A - start.A))
+        update = self.scale[k] * ((now.B - start.B) @ now.A + start.B @ (now.A - start.A))
+        if (m := self.magnitude(layer, k)) is not None and len(now.A):
+            factor = (m / self._passes.norms(layer)[k])[:, None]
+            update = (factor - 1) * self.plan.weight(layer).to(m.dtype) + factor * update
+        return update
 
     @torch.no_grad()
     def merged_factors(self, layer: str, k: int | str) -> Start:
         """Return A and B whose product is all that lane k adds to W in one layer: its past's update and its own.
 
-        The scaling is in B. Of a dense lane A is that sum and B the identity.
+        The scaling is in B. Of a dense lane A is that sum and B the identity; of DoRA it is W + ΔW before m.
         """
         k = self.number(k)
         now, start = self.factors(layer, k), self.start_factors(layer, k)

@@ -35,6 +35,7 @@ AGAINST_DIM = {
     "lora_plus": "a direction moves A and B alike",
     "fair": "the fair rate is for the curvature along every entry",
     "opt": "the other optimizers move A and B",
+    "dora": "a direction moves A and B alone",
 }
 """The keys that a lane with `Lane.dim` cannot have, and why."""
 
@@ -112,6 +113,10 @@ class Lane:
             `ranks_within`: ``energy``, the singular values of W, ``gradient``, those of its gradient on the first
             batches, or ``eva``, the variance of its inputs, as EVA does. The scaling is that of `r` in all layers.
             None for `r` in each.
+        dora: whether the norms m of the rows of W + ΔW are trained too, as in DoRA (Liu et al. 2024, arXiv 2402.09353)
+            and by PEFT's ``use_dora``: W' = m ⊙ (W + ΔW) / ‖W + ΔW‖, where no gradient goes through the norm. With
+            weight decay m shrinks as well, as under torch's AdamW; with `lora_plus` it has the rate of B. With
+            `dropout` the base reads the dropped inputs wherever m differs from the norm.
 
     Examples:
         >>> import olora_viz as ov
@@ -155,6 +160,7 @@ class Lane:
     start_from: str = BASE
     iterations: int = 1
     rank_by: str | None = None
+    dora: bool = False
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -197,7 +203,7 @@ class Lane:
             raise ValueError(unknown("replay_from", str(self.replay_from), REPLAYED_FROM))
         if self.advantage not in ADVANTAGES:
             raise ValueError(unknown("advantage", str(self.advantage), ADVANTAGES))
-        for name in ("rslora", "fair"):
+        for name in ("rslora", "fair", "dora"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.start_from not in STARTED_FROM:
@@ -205,6 +211,8 @@ class Lane:
         if self.start_from != BASE and (self.fair or not keeps_function(self.init)):
             other = "a fair rate" if self.fair else f"{self.init}, which changes the base's function,"
             raise ValueError(f"start_from={self.start_from} and {other} do not go together")
+        if self.start_from == RESIDUAL and self.dora:
+            raise ValueError("start_from=residual and dora do not go together: each lane would have norms of its own")
         check_whole("iterations", self.iterations, least=1)
         if self.iterations != Lane.iterations and not iterates(self.init):
             raise ValueError(f"iterations {self.iterations} is not a key of {self.init}: it goes with loftq")
@@ -252,6 +260,11 @@ class Lane:
             if value != getattr(Lane, name) and name not in its.keys:
                 having = and_([other for other, each in OPTIMIZERS.items() if name in each.keys])
                 raise ValueError(f"{name} {value:g} is not a key of {opt}: it goes with {having}")
+        if self.dora and (self.is_dense or its.direction):
+            raise ValueError(
+                f"dora is not possible for {self.init}, which has no A and B" if self.is_dense
+                else f"dora trains a vector beside A and B, which {opt} cannot: it goes with adamw and sgd"
+            )  # fmt: skip
         if self.is_dense and not its.takes_dense:
             raise ValueError(f"{opt} is not possible for {self.init}, which has no A and B")
         if its.freezes_A and freezes_B(self.init):
@@ -401,6 +414,7 @@ SHOWN_NAMES = {
     "beta": "β", "kl": "KL", "advantage": "", "opt": "", "momentum": "momentum", "damping": "δ",
     "start_from": "", "iterations": "iterations",
     "rank_by": "ranks by",
+    "dora": "DoRA",
 }  # fmt: skip
 """What a display name calls a key of a lane, if not by its own name; rates, targets and schedules need none."""
 

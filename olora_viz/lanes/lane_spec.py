@@ -241,6 +241,7 @@ _READERS: dict[str, tuple[Any, str]] = {
     "start_from": (str, "a word"),
     "iterations": (int, "a whole number"),
     "rank_by": (str, "a word"),
+    "dora": (read_flag, "true or false"),
     "label": (str, "a word"),
 }
 

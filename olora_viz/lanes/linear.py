@@ -55,12 +55,12 @@ class Dropout:
             return Y
         K = len(self.lanes)
         rows = torch.tensor(dropped, device=X.device)
-        noise = torch.stack([self._noise(layer, k, X.unflatten(0, (K, -1))[k]) for k in dropped])
+        noise = torch.stack([self.noise(layer, k, X.unflatten(0, (K, -1))[k]) for k in dropped])
         down, up = A[rows].to(X.dtype), (s[rows] * B[rows]).to(X.dtype)
         moved = noise.flatten(1, -2) @ down.mT @ up.mT
-        return _by_lane(Y, A).index_add(0, rows, moved).view(Y.shape)
+        return by_lane(Y, A).index_add(0, rows, moved).view(Y.shape)
 
-    def _noise(self, layer: str, k: int, X: Tensor) -> Tensor:
+    def noise(self, layer: str, k: int, X: Tensor) -> Tensor:
         """Return dropout(X) − X of lane k, (rows, …, in)."""
         lane = self.lanes[k]
         shape = self.shapes[k] if self.shapes else X.shape[:2]
@@ -108,14 +108,14 @@ class LaneLinear(torch.autograd.Function):
         past: tuple[Tensor, Tensor] | None = None,  # (K, ρ, in) and (K, out, ρ), whose product is P; None where P = 0
     ) -> Tensor:
         """Multiply, and keep the thin product X Aᵀ for the gradient of B."""
-        down, up = _stacked(A, B, start, s, past, X.dtype)
-        Z = torch.bmm(_by_lane(X, A), down.mT)
+        down, up = stacked(A, B, start, s, past, X.dtype)
+        Z = torch.bmm(by_lane(X, A), down.mT)
         ctx.save_for_backward(X, A, B, s, Z)
         ctx.start, ctx.past, ctx.read, W = start, past, read, read()
-        if _is_short(X):
+        if is_short(X):
             return product(X, W, bias, torch.bmm(Z, up.mT).view(*X.shape[:-1], -1))
         Y = product(X, W, bias)
-        _by_lane(Y, A).baddbmm_(Z, up.mT)
+        by_lane(Y, A).baddbmm_(Z, up.mT)
         return Y
 
     @staticmethod
@@ -124,13 +124,13 @@ class LaneLinear(torch.autograd.Function):
         (dY,) = grads
         X, A, B, s, Z = ctx.saved_tensors
         r = A.shape[1]
-        down, up = _stacked(A, B, ctx.start, s, ctx.past, X.dtype)
-        X_lanes, dY_lanes = _by_lane(X, A), _by_lane(dY, A)
+        down, up = stacked(A, B, ctx.start, s, ctx.past, X.dtype)
+        X_lanes, dY_lanes = by_lane(X, A), by_lane(dY, A)
         U = torch.bmm(dY_lanes, up)  # (K, n, r or 2r, and ρ)
         dX = None
         if ctx.needs_input_grad[0]:
             W = ctx.read()
-            if _is_short(X):
+            if is_short(X):
                 dX = product(dY, W.mT, added=torch.bmm(U, down).view(X.shape))
             else:
                 dX = product(dY, W.mT).view(X_lanes.shape).baddbmm_(U, down).view(X.shape)
@@ -145,7 +145,7 @@ class LaneLinear(torch.autograd.Function):
         return dX, None, None, dA, dB, None, None, None
 
 
-def _is_short(X: Tensor) -> bool:
+def is_short(X: Tensor) -> bool:
     """Whether X is in bfloat16 or float16, whose rounding can swallow an update."""
     return X.dtype.itemsize == 2
 
@@ -177,9 +177,9 @@ def add_fixed(Y: Tensor, X: Tensor, A: Tensor, fixed: Mapping[int, Tensor]) -> T
         A: (K, …).
         fixed: E (out, in) of these lanes, frozen.
     """
-    inputs = _by_lane(X, A)
+    inputs = by_lane(X, A)
     moved = torch.stack([product(inputs[k], E) for k, E in fixed.items()])
-    return _by_lane(Y, A).index_add(0, torch.tensor([*fixed], device=X.device), moved).view(Y.shape)
+    return by_lane(Y, A).index_add(0, torch.tensor([*fixed], device=X.device), moved).view(Y.shape)
 
 
 def add_dense(Y: Tensor, X: Tensor, read: Read, bias: Tensor | None, A: Tensor, dense: Sequence[int]) -> Tensor:
@@ -191,16 +191,16 @@ def add_dense(Y: Tensor, X: Tensor, read: Read, bias: Tensor | None, A: Tensor, 
     """
     rows = torch.tensor(dense, device=X.device)
     update = A[:, : Y.shape[-1]].index_select(0, rows).to(X.dtype)
-    inputs = _by_lane(X, A).index_select(0, rows)
+    inputs = by_lane(X, A).index_select(0, rows)
     moved = torch.bmm(inputs, update.mT)
-    by_lane = _by_lane(Y, A).index_add(0, rows, moved)
-    if _is_short(X):
+    whole = by_lane(Y, A).index_add(0, rows, moved)
+    if is_short(X):
         with torch.no_grad():  # not through a view, whose place in the graph would be lost
-            by_lane[rows] = product(inputs, read(), bias, moved.clone())
-    return by_lane.view(Y.shape)
+            whole[rows] = product(inputs, read(), bias, moved.clone())
+    return whole.view(Y.shape)
 
 
-def _stacked(
+def stacked(
     A: Tensor,
     B: Tensor,
     start: tuple[Tensor, Tensor] | None,
@@ -220,6 +220,6 @@ def _stacked(
     return (down[0], up[0]) if len(down) == 1 else (torch.cat(down, dim=1), torch.cat(up, dim=2))
 
 
-def _by_lane(X: Tensor, A: Tensor) -> Tensor:
+def by_lane(X: Tensor, A: Tensor) -> Tensor:
     """View (K·n, …, features) as (K, n·…, features)."""
     return X.reshape(A.shape[0], -1, X.shape[-1])

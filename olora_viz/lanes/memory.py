@@ -143,7 +143,7 @@ def _evaluate(lanes: Lanes, batch: Batch) -> None:
 def _trial(plan: AdapterPlan, rank: int) -> Generator[Lanes]:
     """Attach a lane with a rank in every layer, and a dense one if the plan has any."""
     dropout = max(lane.dropout for lane in plan.lanes)
-    lanes = [Lane("lora", r=rank, dropout=dropout)] if rank else []
+    lanes = [Lane("lora", r=rank, dropout=dropout, dora=bool(plan.dora))] if rank else []
     lanes += [Lane(plan.lanes[k].init) for k in plan.dense[:1]]
     alone = replace(plan, lanes=tuple(lanes), chosen={None: tuple(plan.layers)}, ranked={})
     attached = Lanes(alone, lambda _, W, lane: Start(W.new_ones(lane.r, W.shape[1]), W.new_ones(W.shape[0], lane.r)))
@@ -165,6 +165,7 @@ def _shape_of(plan: AdapterPlan) -> tuple[Hashable, ...]:
         tuple(plan.layers),
         any(lane.dropout for lane in plan.lanes),
         bool(plan.dense),
+        bool(plan.dora),
     )
 
 

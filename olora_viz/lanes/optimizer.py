@@ -94,7 +94,7 @@ class LaneOptimizer:
         self._parts = [
             _Part(k, ratio, tuple((at, nn.Parameter(self._v.get(k, self._rows[k])[at])) for at in columns))
             for k, lane in enumerate(lanes)
-            for ratio, columns in _rates(lane, layout.sizes)
+            for ratio, columns in _rates(lane, layout)
         ]
         self._adamw = torch.optim.AdamW([_group(part, lanes[part.lane]) for part in self._parts], fused=True)
         # Of the lanes that do not move as AdamW moves them along their gradients.
@@ -281,15 +281,17 @@ class LaneOptimizer:
             clock.copy_(count)
 
 
-def _rates(lane: Lane, sizes: Sequence[int]) -> list[tuple[float, list[slice]]]:
-    """Return the columns of theta, or of v, by their learning rate, as a multiple of the lane's."""
+def _rates(lane: Lane, layout: Layout) -> list[tuple[float, list[slice]]]:
+    """Return the columns of theta, or of v, by their learning rate, as a multiple of the lane's.
+
+    With LoRA+ m of DoRA has the rate of B, as in PEFT.
+    """
     if lane.dim is not None:
         return [(1.0, [slice(0, lane.dim)])]
-    ends = [0, *accumulate(sizes)]
     if lane.lora_plus == 1.0:
-        return [(1.0, [slice(0, ends[-1])])]
-    columns = [slice(*ends) for ends in pairwise(ends)]
-    return [(1.0, columns[::2]), (lane.lora_plus, columns[1::2])]
+        return [(1.0, [slice(0, layout.width)])]
+    columns = [slice(*ends) for ends in pairwise([0, *accumulate(layout.sizes), layout.width])]
+    return [(1.0, columns[:-1:2]), (lane.lora_plus, columns[1::2] + columns[-1:] * bool(layout.dora))]
 
 
 @dataclass(frozen=True)

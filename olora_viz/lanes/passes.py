@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from olora_viz.lanes.dora import DoraLayer
 from olora_viz.lanes.experts import UnrolledExperts, override, unrolled
 from olora_viz.lanes.layers import called_module, common_owner, is_linear, weight_of
 from olora_viz.lanes.linear import Dropout, FrozenLinear, LaneLinear, add_dense, add_fixed
@@ -58,6 +59,8 @@ class Pass:
     """A and B of every layer in the last forward pass, views of `now`."""
     start_views: dict[str, Factors] = field(default_factory=dict)
     """The same of the subtracted start."""
+    magnitudes: dict[str, Tensor] = field(default_factory=dict)
+    """m of every layer in the last forward pass, of the lanes with DoRA; () if there are none."""
     leaf: tuple[slice, Tensor] | None = None
     """Some lanes, and (k, P) to use as their rows of theta."""
 
@@ -67,7 +70,7 @@ class Passes:
 
     Args:
         plan: the layers, and where theta holds their A and B.
-        theta, start: (K, P), of `Lanes`.
+        theta, start: (K, P), of `Lanes`; theta gets m of the lanes with DoRA.
         frozen: (K, P), mask of entries without a gradient; None if there are none.
         past: what was merged into the lanes' bases before; None if nothing was.
         fixed: by layer and lane, what its own base has more than the shared one, (out, in).
@@ -86,12 +89,30 @@ class Passes:
         self._plan, self._theta, self._start, self._frozen = plan, theta, start, frozen
         self._scale = start.new_tensor([lane.scale for lane in plan.lanes])
         # If every B⁰ or its A⁰ is zero, there is nothing to subtract, and half the thin products suffice.
-        views = plan.layout.split(start).values()
-        self._from_zero = not any((A.flatten(1).any(1) & B.flatten(1).any(1)).any() for A, B in views)
+        views, _ = plan.layout.split(start)
+        self._from_zero = not any((A.flatten(1).any(1) & B.flatten(1).any(1)).any() for A, B in views.values())
         self._past = {} if past is None else {name: past.stacked(name, plan.dense) for name in plan.layers}
         self._shared, self._apart = Pass(slice(0, len(theta)), theta), threading.local()
         self._restore: list[Callable[[], None]] = []
         self._keep_frozen(theta, slice(None))
+        self._dora: dict[str, DoraLayer] = {}
+        for name, its in self._plan.ranks.items():
+            if dora := [k for k in plan.dora if its[k]]:
+                self._dora[name] = DoraLayer(name, plan.weight(name), theta.dtype)
+                m, n = plan.layout.magnitudes(theta.detach(), name), self.norms(name)
+                m[dora] = n[dora]
+
+    def norms(self, name: str) -> Float[Tensor, "K out"]:
+        """Return the norms of the rows of W + ΔW of all lanes in a layer with DoRA."""
+        factors, start = (self._plan.layout.factors(each.detach(), name) for each in (self._theta, self._start))
+        own = self._low(*factors, None if self._from_zero else start)
+        return self._dora[name].norms(self._plan.weight(name), *own, self._scale[:, None, None])
+
+    @staticmethod
+    def _low(A: Tensor, B: Tensor, start: Factors | None) -> tuple[Tensor, Tensor, Factors | None]:
+        """Return A, B and the start without the rows of A that only dense lanes have."""
+        rank = B.shape[2]
+        return (A[:, :rank] if rank < A.shape[1] else A), B, start and (start[0][:, :rank], start[1])
 
     @property
     def current(self) -> Pass:
@@ -126,7 +147,7 @@ class Passes:
         """Restore the forward of every layer."""
         for restore in self._restore:
             restore()
-        self._restore, self._shared.views, self._shared.start_views = [], {}, {}
+        self._restore, self._shared.views, self._shared.start_views, self._shared.magnitudes = [], {}, {}, {}
 
     @contextmanager
     def running(self, rows: slice | None, dropout: Dropout | None = None) -> Generator[None]:
@@ -174,8 +195,8 @@ class Passes:
         if now.rows is None:
             return
         now.now = now.leaf[1] if now.leaf and now.leaf[0] == now.rows else self._chosen(self._theta, now.rows)
-        now.views = self._plan.layout.split(now.now)
-        now.start_views = self._plan.layout.split(self._chosen(self._start, now.rows))
+        now.views, now.magnitudes = self._plan.layout.split(now.now)
+        now.start_views = self._plan.layout.split(self._chosen(self._start, now.rows))[0]
 
     def _keep_frozen(self, theta: Tensor, rows: slice) -> None:
         """Let the frozen entries of some rows of theta have no gradient.
@@ -201,14 +222,10 @@ class Passes:
         K = now.rows.stop - now.rows.start
         if X.shape[0] % K:
             raise ValueError(f"with {K} lanes the model needs {K}·batch rows, lane after lane, not {X.shape[0]}")
-        start = None if self._from_zero else now.start_views[name]
         s = self._scale[now.rows, None, None]
-        A, B = now.views[name]
+        A = now.views[name][0]
+        low, B, start = self._low(*now.views[name], None if self._from_zero else now.start_views[name])
         read, bias = partial(weight_of, layer), layer.bias
-        rank, rows_of_A = B.shape[2], A.shape[1]
-        low = A[:, :rank] if rank < rows_of_A else A  # the other rows are those of dense lanes
-        if start is not None:
-            start = start[0][:, :rank], start[1]
         past = self._past and tuple(factor[now.rows] for factor in self._past[name])
         Y = LaneLinear.apply(X, read, bias, low, B, start, s, past or None)
         ranks = self._plan.ranks[name][now.rows]
@@ -217,7 +234,13 @@ class Passes:
         first = now.rows.start
         fixed = {k - first: E for k, E in self._fixed.get(name, {}).items() if first <= k < now.rows.stop}
         Y = add_fixed(Y, X, A, fixed) if fixed else Y
-        return now.dropout.add(name, Y, X, low, B, s, ranks) if now.dropout else Y
+        if now.dropout:
+            Y = now.dropout.add(name, Y, X, low, B, s, ranks)
+        dora = [k - first for k in self._plan.dora if first <= k < now.rows.stop and ranks[k - first]]
+        if not dora:
+            return Y
+        of_lanes = low, B, start, s, now.magnitudes[name]
+        return self._dora[name].scale(Y, X, read, bias, *of_lanes, dora, now.dropout)
 
     def _experts(self, experts: UnrolledExperts, original: Callable[..., Tensor], *given: Tensor) -> Tensor:
         """Replace the forward of a module of experts by one that calls the layers above."""

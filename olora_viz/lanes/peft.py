@@ -26,11 +26,11 @@ from olora_viz.lanes.stored_adapter import (
     CONFIG,
     INNER,
     KEY_PREFIX,
+    MAGNITUDE,
     WEIGHTS,
     read_adapter,
     read_config,
     stacked,
-    unsupported,
 )
 from olora_viz.machine.checks import expect
 from olora_viz.machine.files import atomic_folder, is_free, read_json_object, reason, write_json, write_tensors
@@ -54,8 +54,8 @@ def write_peft(lanes: Lanes, k: int | str, folder: str | Path, form: str = "lora
             initialization: of rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰ is zero; the ΔW of
             full fine-tuning has the largest min(out, in) of its layers as its rank. ``olora`` writes only A and B, of
             rank r, with ``init_lora_weights="olora"``; PEFT then subtracts B⁰A⁰ from the base at load. Adapters on
-            experts have the form of PEFT's ``target_parameters``. A lane with `Lane.rank_by` has PEFT's
-            ``rank_pattern``, and an ``alpha_pattern`` with which the scaling is the same in all layers.
+            experts have the form of PEFT's ``target_parameters``. A lane with DoRA has ``use_dora`` and m, one with
+            `Lane.rank_by` ``rank_pattern``, and an ``alpha_pattern`` with which the scaling is the same in all layers.
 
     Raises:
         ValueError: an unknown form; a lane that does not exist or is not finite; form ``olora`` of a lane with another
@@ -125,9 +125,14 @@ def write_peft(lanes: Lanes, k: int | str, folder: str | Path, form: str = "lora
     if own:
         scaled = {name: lane.scale * (math.sqrt(r) if rslora else r) for name, r in own.items()}
         config |= {"rank_pattern": own, "alpha_pattern": scaled}
+    magnitudes = {name: m for name in layers if (m := lanes.magnitude(name, k)) is not None}
+    if not all(m.isfinite().all() for m in magnitudes.values()):
+        raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in DoRA's m")
+    config |= {"use_dora": True} if magnitudes else {}
     if experts:
         config["target_parameters"] = list(dict.fromkeys(target_name(*it) for it in experts.items()))
-    return write_adapter(Path(folder), linear | stacked({name: factors[name] for name in experts}), config)
+    adapter = linear | stacked({name: factors[name] for name in experts})
+    return write_adapter(Path(folder), adapter, config, magnitudes)
 
 
 def adapter_config(
@@ -164,9 +169,11 @@ def adapter_config(
     }
 
 
-def write_adapter(folder: Path, factors: Mapping[str, Start], config: dict[str, Any]) -> Path:
-    """Write the factors of layers and a set-up as an adapter in PEFT's format, see `write_peft`."""
-    tensors: dict[str, Tensor] = {}
+def write_adapter(
+    folder: Path, factors: Mapping[str, Start], config: dict[str, Any], magnitudes: Mapping[str, Tensor] | None = None
+) -> Path:
+    """Write the factors of layers, DoRA's m and a set-up as an adapter in PEFT's format, see `write_peft`."""
+    tensors = {f"{KEY_PREFIX}{name}.{MAGNITUDE}": m.cpu().clone() for name, m in (magnitudes or {}).items()}
     for name, pair in factors.items():
         tensors[f"{KEY_PREFIX}{name}.lora_A.weight"] = pair.A.cpu().contiguous().clone()
         tensors[f"{KEY_PREFIX}{name}.lora_B.weight"] = pair.B.cpu().contiguous().clone()
@@ -183,9 +190,9 @@ def write_adapter(folder: Path, factors: Mapping[str, Start], config: dict[str, 
 def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     """Attach an adapter from disk to its base model, as one lane.
 
-    Reads adapters of `write_peft`, and PEFT's LoRA adapters of any rank and alpha, also per layer (``rank_pattern``,
-    ``alpha_pattern``, rsLoRA), with any initialization that keeps the base weights, and with OLoRA and exact PiSSA.
-    Weights are read from safetensors only.
+    Reads adapters of `write_peft`, and PEFT's LoRA and DoRA adapters of any rank and alpha, also per layer
+    (``rank_pattern``, ``alpha_pattern``, rsLoRA), with any initialization that keeps the base weights, and with OLoRA
+    and exact PiSSA. Weights are read from safetensors only.
 
     Args:
         model: the base model; its weights stay as they are.
@@ -198,7 +205,7 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     Raises:
         ValueError: not an adapter; pickled weights; a layer that the model does not have or that has another shape; an
             initialization that changed the base and cannot be recomputed; NaN or infinity; tensors that no lane can
-            hold, such as DoRA's or an embedding's.
+            hold, such as an embedding's.
 
     Examples:
         >>> from tempfile import TemporaryDirectory
@@ -211,18 +218,19 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
         <Lanes on LlamaForCausalLM: olora; 28 layers>
     """
     adapter = read_adapter(folder)
-    if adapter.config.get("use_dora"):
-        raise ValueError(unsupported(adapter.folder, "DORA"))
     if adapter.others:
         raise ValueError(f"{str(folder)!r} holds {adapter.others[0]!r}, which is not part of a LoRA adapter")
     adapted = adapter.on(model)
     rank = max(layer.factors.A.shape[0] for layer in adapted.values())
-    lane = Lane(adapter.init, r=rank)  # alpha = r: B holds each layer's scaling
+    lane = Lane(adapter.init, r=rank, dora=bool(adapter.magnitudes))  # alpha = r: B holds each layer's scaling
     layers = {name: layer for name, layer in named_layers(model).items() if name in adapted}
     plan = AdapterPlan(model, layers, (lane,), chosen={None: layers})
     lanes = Lanes(plan, lambda name, W, _: adapted[name].start)
     for name, layer in adapted.items():
         lanes.put(name, 0, layer.now)
+        m = lanes.magnitude(name, 0)
+        if m is not None and layer.magnitude is not None:
+            m.copy_(layer.magnitude)
     return lanes
 
 

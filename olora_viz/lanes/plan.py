@@ -43,24 +43,32 @@ Fixed = Mapping[str, Mapping[int, Float[Tensor, "out in"]]]
 
 
 class Layout:
-    """The columns of theta (K, P): the flattened A, then B, of one layer after the other.
+    """The columns of theta (K, P): the flattened A, then B, of one layer after the other; then m of every layer.
+
+    Only a race with a lane with DoRA has m; that of other lanes is padding.
 
     Args:
         shapes: (out, in) of each layer, in the model's order.
         ranks: the rank of every lane in each layer, 0 for a lane without an adapter there. A layer has room for the
             largest rank; smaller ones are padded with zeros.
         dense: the lanes whose B is the identity, for which there is no room; their A is (out, in).
+        dora: the lanes with DoRA.
 
     Attributes:
         layers: the names of the layers.
         sizes: (2L) numbers of columns of each A and B.
+        sizes_of_m: (L) those of each m; () without DoRA.
     """
 
     def __init__(
-        self, shapes: Mapping[str, Sequence[int]], ranks: Mapping[str, Sequence[int]], dense: Collection[int] = ()
+        self,
+        shapes: Mapping[str, Sequence[int]],
+        ranks: Mapping[str, Sequence[int]],
+        dense: Collection[int] = (),
+        dora: Collection[int] = (),
     ) -> None:
         self.layers = tuple(shapes)
-        self.ranks = dict(ranks)
+        self.ranks, self.dora = dict(ranks), dora
         self._ranks_of_B = {
             layer: [0 if k in dense else rank for k, rank in enumerate(of_lanes)] for layer, of_lanes in ranks.items()
         }
@@ -71,7 +79,8 @@ class Layout:
         self.sizes = tuple(rows * columns for shapes in self._shapes.values() for rows, columns in shapes)
         ends = torch.tensor(self.sizes).cumsum(0).tolist()
         self._starts = dict(zip(self.layers, [0, *ends[1::2]], strict=False))
-        self.width = ends[-1]
+        self.sizes_of_m = tuple(out for out, _ in shapes.values()) if dora else ()
+        self.width = ends[-1] + sum(self.sizes_of_m)
 
     def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the shapes of a layer's A and B as theta holds them, each with its largest rank."""
@@ -91,13 +100,18 @@ class Layout:
         of_A, of_B = self.columns(layer)
         return theta[:, of_A].unflatten(1, shapes[0]), theta[:, of_B].unflatten(1, shapes[1])
 
-    def split(self, theta: Tensor) -> dict[str, Factors]:
-        """View every A and B, in one node of the graph for any number of layers."""
-        parts = iter(theta.split(list(self.sizes), dim=1))
-        return {
+    def split(self, theta: Tensor) -> tuple[dict[str, Factors], dict[str, Tensor]]:
+        """View every A and B, and every m (K, out), in one node of the graph for any number of layers."""
+        parts = iter(theta.split([*self.sizes, *self.sizes_of_m], dim=1))
+        factors = {
             layer: (next(parts).unflatten(1, of_A), next(parts).unflatten(1, of_B))
             for layer, (of_A, of_B) in self._shapes.items()
         }
+        return factors, dict(zip(self.layers, parts, strict=False))
+
+    def magnitudes(self, theta: Tensor, layer: str) -> Tensor:
+        """View one layer's m in a matrix like theta, (K, out)."""
+        return self.split(theta)[1][layer]
 
     def real(self, rows: slice, layer: str | None = None) -> Bool[Tensor, "k n"]:
         """Return the mask of some lanes' entries that are not padding, in one layer or all."""
@@ -108,6 +122,9 @@ class Layout:
             of_B = torch.arange(rank) < torch.tensor(self._ranks_of_B[name][rows])[:, None]
             masks.append(of_A[:, :, None].expand(-1, -1, into).flatten(1))
             masks.append(of_B[:, None, :].expand(-1, out, -1).flatten(1))
+        for name, out in zip(() if layer else self.layers, self.sizes_of_m, strict=False):
+            its = [k in self.dora and rank > 0 for k, rank in enumerate(self.ranks[name])]
+            masks.append(torch.tensor(its)[rows, None].expand(-1, out))
         return torch.cat(masks, dim=1)
 
 
@@ -155,6 +172,11 @@ class AdapterPlan:
         """The lanes that train the whole ΔW, see `Initializer.dense`."""
         return tuple(k for k, start in enumerate(self.starts) if start.dense)
 
+    @property
+    def dora(self) -> tuple[int, ...]:
+        """The lanes with DoRA."""
+        return tuple(k for k, lane in enumerate(self.lanes) if lane.dora)
+
     @cached_property
     def pass_bytes(self) -> int:
         """Maximum memory of a pass of several lanes."""
@@ -163,7 +185,7 @@ class AdapterPlan:
     @cached_property
     def layout(self) -> Layout:
         """Where theta holds the parameters of every lane."""
-        return Layout(self.shapes, self.ranks, self.dense)
+        return Layout(self.shapes, self.ranks, self.dense, self.dora)
 
     def layers_of(self, k: int) -> tuple[str, ...]:
         """Return the names of the layers that lane k adapts."""
@@ -181,9 +203,13 @@ class AdapterPlan:
 
     @property
     def entries(self) -> tuple[int, ...]:
-        """(K) number of entries of each lane's A and B that are not frozen."""
+        """(K) number of entries of each lane's A and B that are not frozen, and of DoRA's m."""
         return tuple(
-            sum(self.ranks[name][k] * _trained(lane, *shape) for name, shape in self.shapes.items())
+            sum(
+                self.ranks[name][k] * _trained(lane, *shape) + lane.dora * shape[0]
+                for name, shape in self.shapes.items()
+                if self.ranks[name][k]
+            )
             for k, lane in enumerate(self.lanes)
         )
 
@@ -272,7 +298,7 @@ class AdapterPlan:
 
         Raises:
             ValueError: no lane or too many, a rank above min(out, in) of a layer, a number of parameters that no rank
-                comes near, more directions than entries, dropout on experts.
+                comes near, more directions than entries, dropout or DoRA on experts.
         """
         check_count(len(lanes))
         lanes = [lane if lane.params is None else self._ranked(lane) for lane in lanes]
@@ -295,6 +321,11 @@ class AdapterPlan:
                         f"rank_by={lane.rank_by} is not possible on experts, which have one rank together, such as "
                         f"{name!r}: leave it out, or name other targets"
                     )
+                if lane.dora and isinstance(plan.layers[name], ExpertLinear):
+                    raise ValueError(
+                        f"dora is not possible on experts, for which PEFT has none, such as {name!r}: leave it out, "
+                        "or name other targets"
+                    )
         for lane, count in zip(plan.lanes, plan.entries, strict=True):
             if lane.dim is not None and lane.dim > count:
                 of_rank = "" if lane.is_dense else f" of rank {lane.r}"
@@ -306,13 +337,13 @@ class AdapterPlan:
     def _ranked(self, lane: Lane) -> Lane:
         """Return a lane with the rank that its number of parameters comes nearest to."""
         shapes = [outline_of(self.layers[name]).shape for name in self.chosen[lane.targets]]
-        each = sum(_trained(lane, *shape) for shape in shapes)
+        each, of_m = sum(_trained(lane, *shape) for shape in shapes), lane.dora * sum(shape[0] for shape in shapes)
         assert isinstance(lane.params, int)
-        rank, largest = round(lane.params / each), min(map(min, shapes))
+        rank, largest = round((lane.params - of_m) / each), min(map(min, shapes))
         if not 1 <= rank <= largest:
             end = min(max(1, rank), largest)
             raise ValueError(
-                f"params {lane.params}: on these layers {lane.init} trains {end * each:,} with rank {end}, "
+                f"params {lane.params}: on these layers {lane.init} trains {end * each + of_m:,} with rank {end}, "
                 f"its {'lowest' if rank < 1 else 'highest'}"
             )
         return lane.replace(r=rank, params=None)
@@ -482,7 +513,7 @@ def frozen_mask(plan: AdapterPlan, theta: Float[Tensor, "K P"]) -> Bool[Tensor, 
     if not plan.frozen_B and not frozen_A:
         return None
     mask = torch.zeros_like(theta, dtype=torch.bool)
-    for A, B in plan.layout.split(mask).values():
+    for A, B in plan.layout.split(mask)[0].values():
         A[frozen_A], B[plan.frozen_B] = True, True
     return mask if mask.any() else None
 

@@ -502,6 +502,9 @@ def draws(lanes: Lanes, layer: str | None, seed: int) -> Float[Tensor, " n"]:
         drawn = [torch.randn(in_features + out_features, generator=generator) for _ in range(rank)]
         A, B = torch.stack(drawn).split([in_features, out_features], dim=1)
         parts += [A.flatten(), B[:rank_B].T.flatten()]
+    for name, size in zip(() if layer else lanes.layers, lanes.plan.layout.sizes_of_m, strict=False):
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name} m".encode()))
+        parts.append(torch.randn(size, generator=generator))
     return torch.cat(parts).to(lanes.theta)
 
 

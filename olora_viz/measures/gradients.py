@@ -157,7 +157,7 @@ def segment_norms(
 
     Args:
         X: (K, P), such as `Lanes.theta`.
-        sizes: S numbers of columns that add up to P, such as `Lanes.sizes`.
+        sizes: S numbers of columns that add up to P, or fewer, such as `Lanes.sizes`.
         minus: subtracted from X first.
     """
     repeats = _repeats(sizes)
@@ -165,7 +165,7 @@ def segment_norms(
     dtype = torch.promote_types(X.dtype, torch.float32)  # in which the squares are summed
 
     def cut(matrix: Tensor) -> tuple[Tensor, ...]:
-        return matrix.unflatten(1, (repeats, -1)).split(pieces, dim=-1)
+        return matrix[:, : sum(sizes)].unflatten(1, (repeats, -1)).split(pieces, dim=-1)
 
     parts = cut(X)
     if minus is not None:

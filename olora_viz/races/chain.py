@@ -449,13 +449,15 @@ def check_links(config: RaceConfig, tasks: Sequence[str], objectives: Sequence[s
             raise ValueError(
                 f"{init} starts from data that each lane's own base would have to read anew: it cannot be in a chain"
             )
-    for lane in config.lanes:
+    for lane, label in zip(config.lanes, config.labels, strict=True):
         if lane.start_from != BASE:
             raise ValueError(f"start_from={lane.start_from} is for one race: a chain has one base in four bits")
         if lane.rank_by:
             raise ValueError(
                 f"rank_by={lane.rank_by} would give other ranks on each lane's own base: it cannot be in a chain"
             )
+        if lane.dora:
+            raise ValueError(f"lane {label!r} has dora: what it changes has no low rank, so it cannot be in a chain")
     if objectives and len(objectives) != len(tasks):
         raise ValueError(f"a chain of {len(tasks)} tasks has as many objectives or one, not {len(objectives)}")
     for objective in objectives:

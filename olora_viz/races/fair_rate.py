@@ -192,7 +192,5 @@ def found_rates(config: RaceConfig, steps: Sequence[Step]) -> RaceConfig:
 
 def _start(lane: Lane) -> Lane:
     """Return the fields that a lane's curvature at the start depends on."""
-    return Lane(
-        lane.init, r=lane.r, alpha=lane.alpha, seed=lane.seed, rslora=lane.rslora, targets=lane.targets,
-        rank_by=lane.rank_by,
-    )  # fmt: skip
+    keys = ("r", "alpha", "seed", "rslora", "targets", "rank_by", "dora")
+    return Lane(lane.init, **{key: getattr(lane, key) for key in keys})

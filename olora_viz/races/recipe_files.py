@@ -168,11 +168,10 @@ class _Recipe:
     def header(self, tool: str, *notes: str) -> str:
         """Return the comment on top: what was chosen, for which model and rows, and what the tool cannot do."""
         lane, config = self.lane, self.config
-        what = (
-            label_of(lane.init)
-            if lane.is_dense
-            else f"{label_of(lane.init)}, rank {lane.r}, alpha {lane.lora_alpha:g}{', rsLoRA' * lane.rslora}"
-        )
+        what = label_of(lane.init)
+        if not lane.is_dense:
+            more = ", rsLoRA" * lane.rslora + ", DoRA" * lane.dora
+            what += f", rank {lane.r}, alpha {lane.lora_alpha:g}{more}"
         lines = [
             f"A recipe for {tool}: {what}, rate {compact(lane.lr)}, {config.steps} steps of {config.batch_size} rows,",
             f"that is {Epochs(config.steps * config.batch_size, len(self.task.train)).words}. {self.why}".rstrip(),
@@ -253,6 +252,9 @@ class _Recipe:
         """Return the base model, whether it goes on from an adapter, and the comments on both."""
         start, notes = self.start(tool)
         goes_on = start is None and not INITIALIZERS[self.lane.init].needs
+        if self.lane.dora and (goes_on or tool == "unsloth"):
+            lacks = "an adapter that it goes on from has no magnitudes" if goes_on else "Unsloth has no DoRA"
+            notes = [*notes, f"It trains A and B alone: {lacks}. DoRA was measured; peft.py has it."]
         source = source_of(self.config)
         if source is None or goes_on:
             model = f"ov.load_model({self.config.model!r})"
@@ -286,6 +288,7 @@ class _Recipe:
         if not lane.is_dense:
             adapter = {"adapter": "lora", "lora_r": lane.r, "lora_alpha": _whole(lane.lora_alpha)}
             adapter |= {"lora_dropout": lane.dropout, "peft_use_rslora": lane.rslora}
+            adapter |= {"peft_use_dora": True} if lane.dora and not goes_on else {}
             adapter |= {"lora_target_modules": [*self.targets]} if self.targets else {"lora_target_linear": True}
             adapter |= {"peft_init_lora_weights": start} if start not in (None, True) else {}
             adapter |= {"lora_model_dir": START_AT} if goes_on else {}
@@ -308,6 +311,7 @@ class _Recipe:
         if not lane.is_dense:
             adapter = {"finetuning_type": "lora", "lora_rank": lane.r, "lora_alpha": _whole(lane.lora_alpha)}
             adapter |= {"lora_dropout": lane.dropout, "use_rslora": lane.rslora}
+            adapter |= {"use_dora": True} if lane.dora and not goes_on else {}
             adapter |= {"lora_target": ",".join(self.targets or ("all",))}
             adapter |= {"pissa_init": True, "pissa_iter": -1} if lane.init == "pissa" and not goes_on else {}
             adapter |= {"adapter_name_or_path": START_AT} if goes_on else {}
@@ -365,10 +369,12 @@ class _Recipe:
         adapter = {
             "r": lane.r, "lora_alpha": _whole(lane.lora_alpha), "lora_dropout": lane.dropout,
             "target_modules": [*self.targets] if self.targets else "all-linear", "use_rslora": lane.rslora,
-            "init_lora_weights": True if start is None else start, "task_type": "CAUSAL_LM",
+            "init_lora_weights": True if start is None else start, "use_dora": lane.dora, "task_type": "CAUSAL_LM",
         }  # fmt: skip
         # PEFT writes an adapter of twice the rank for the model as it was, given the adapter to start from.
-        moves = not lane.is_dense and start is not None and not INITIALIZERS[lane.init].zero_product
+        # Of DoRA it leaves the magnitudes out: that adapter names its start, and subtracts it where it is loaded.
+        keeps = lane.is_dense or lane.dora or INITIALIZERS[lane.init].zero_product
+        moves = start is not None and not keeps
         adapted = (
             f"torch.manual_seed({lane.seed})\n"
             f"model = get_peft_model(\n    model,\n    LoraConfig(\n{_arguments(adapter, 8)}    ),\n)\n"

@@ -32,7 +32,7 @@ GROUPS = {
     "replay_from": "what is kept", "keep_kl": "what is kept", "beta": "objective",
     "kl": "objective", "advantage": "objective", "opt": "optimizer",
     "momentum": "optimizer", "damping": "optimizer", "start_from": "start", "iterations": "start",
-    "rank_by": "ranks of layers", DENSE: "all weights", RECIPE: "recipes", SEVERAL: "several",
+    "rank_by": "ranks of layers", "dora": "DoRA", DENSE: "all weights", RECIPE: "recipes", SEVERAL: "several",
 }  # fmt: skip
 """What a figure calls the setting that differs, by its key."""
 
@@ -43,7 +43,7 @@ IN_A_SENTENCE = {
     "clip": "clipping", "beta1": "beta1", "beta2": "beta2", "warmup": "the warm-up", "dim": "the number of directions",
     "replay": "replay", "replay_from": "what is replayed", "keep_kl": "holding the predictions",
     "beta": "beta", "kl": "the penalty to the start", "opt": "the optimizer", "start_from": "the weights read",
-    "rank_by": "the ranks of the layers",
+    "rank_by": "the ranks of the layers", "dora": "DoRA",
     DENSE: "training all weights", RECIPE: "the recipes",
 }  # fmt: skip
 """What a sentence calls it, if not *the* and its key."""
@@ -149,6 +149,8 @@ def _words(lane: Lane, key: str, method: str) -> str:
     without = {"clip": "no clipping", "dim": "every entry trained", "rank_by": "one rank for all"}
     if value is None and key in without:
         return without[key]
+    if key == "dora":
+        return "DoRA" if value else "no DoRA"
     if key == "schedule":
         return value or "the race's"
     if key in SIZES:

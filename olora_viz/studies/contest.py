@@ -140,7 +140,7 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
 
 SETTINGS = (
     "rank", "scaling", "weight decay", "clipping", "betas", "LoRA+ ratio", "dropout", "targets", "schedule", "warm-up",
-    "directions", "replay", "optimizer", "objective", "weights read", "ranks",
+    "directions", "replay", "optimizer", "objective", "weights read", "ranks", "DoRA",
 )  # fmt: skip
 """The names of what a `Setting` holds, in its order."""
 
@@ -164,6 +164,7 @@ class Setting(NamedTuple):
     objective: str
     start_from: str
     ranks: str
+    dora: bool
 
     @classmethod
     def of(cls, lane: Lane) -> Setting:
@@ -173,6 +174,7 @@ class Setting(NamedTuple):
             lane.lora_plus, lane.dropout, lane.targets, lane.schedule, lane.warmup, lane.dim,
             lane.replay_words if lane.replays else "", lane.words("opt", "momentum", "damping"),
             lane.words("beta", "kl", "advantage"), lane.words("start_from", "iterations"), lane.words("rank_by"),
+            lane.dora,
         )  # fmt: skip
 
 

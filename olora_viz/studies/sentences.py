@@ -91,6 +91,7 @@ def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
         "optimizer": setting.optimizer or "AdamW",
         "objective": setting.objective or "no key of the objective",
         "ranks": setting.ranks or "one rank for all layers",
+        "DoRA": "DoRA" if setting.dora else "no DoRA",
     }
     if {lane.seed for lane in lanes} != set(seeds):
         words["seed"] = f"seed{'s' * (len(seeds) > 1)} {and_([str(seed) for seed in seeds])}"

@@ -91,7 +91,7 @@ def test_with_the_same_masks_a_layer_and_its_gradients_are_those_of_peft(init, m
     layer = model.get_submodule(name)
     W, factors, start = layer.weight, lanes.factors(name, 0), lanes.start_factors(name, 0)
     X = torch.randn(2, 5, W.shape[1], dtype=torch.float64)
-    noise = Dropout((lane,), (7, 0))._noise(name, 0, X)
+    noise = Dropout((lane,), (7, 0)).noise(name, 0, X)
     kept = ((X + noise) / X).round(decimals=9)
     assert set(kept.unique().tolist()) == {0.0, round(1 / 0.6, 9)}
 
@@ -141,8 +141,8 @@ def test_the_mean_over_many_masks_of_a_layer_is_its_output_without_dropout():
 def test_padding_that_other_lanes_need_changes_no_mask():
     lane = Lane("lora", r=2, dropout=0.5)
     X = torch.randn(4, 7, 6)
-    narrow = Dropout((lane,), (1, 0), [(2, 5)])._noise("a", 0, X)
-    assert torch.equal(narrow[:2, :5], Dropout((lane,), (1, 0))._noise("a", 0, X[:2, :5]))
+    narrow = Dropout((lane,), (1, 0), [(2, 5)]).noise("a", 0, X)
+    assert torch.equal(narrow[:2, :5], Dropout((lane,), (1, 0)).noise("a", 0, X[:2, :5]))
     assert not narrow[2:].any()
     assert not narrow[:, 5:].any()
 

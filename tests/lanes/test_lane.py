@@ -190,6 +190,7 @@ VALUES = {
     "replay_from": ("text", "base"), "keep_kl": (0.0, 0.1), "beta": (0.1, 0.5), "kl": (0.0, 0.1),
     "advantage": ("mean", "normalized"), "opt": ("adamw", "sgd", "muon"),
     "momentum": (None, 0.5), "damping": (0.01, 1.0), "rank_by": (None, "energy", "gradient", "eva"),
+    "dora": (False, True),
     "alpha": (4.0, 16.0, "3r", "sqrt(r)*5"),
     "weight_decay": (0.0, 0.1, 0.1000001), "clip": (None, 1.0, 1e-3), "rslora": (False, True), "fair": (False, True),
     "beta1": (0.0, 0.9), "beta2": (0.95, 0.999), "lora_plus": (1.0, 16.0), "dropout": (0.0, 0.05),
@@ -207,6 +208,8 @@ def test_every_key_that_differs_is_named_in_labels_and_display_names():
         if {key, other} == {"r", "params"} or ("dim" in (key, other) and {key, other} & {*AGAINST_DIM}):
             continue
         if "fair" in (key, other) and {key, other} & {"replay", "keep_kl"}:
+            continue
+        if "dora" in (key, other) and {key, other} & {"opt", "damping"}:
             continue
         apart = {*OF_OPTIMIZERS, "fair", "dim"}  # what not every optimizer goes with
         if {key, other} <= {"opt", *apart} and {key, other} & {"opt", *OF}:

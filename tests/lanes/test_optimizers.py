@@ -37,7 +37,7 @@ def with_peft(lane: Lane, row: Tensor) -> tuple[nn.Module, list[tuple[nn.Paramet
     config = LoraConfig(r=lane.r, lora_alpha=int(lane.lora_alpha), target_modules=list(SHAPES))
     model = get_peft_model(Model(), config)
     pairs = []
-    for name, (A, B) in Layout(SHAPES, {key: [lane.r] for key in SHAPES}).split(row[None]).items():
+    for name, (A, B) in Layout(SHAPES, {key: [lane.r] for key in SHAPES}).split(row[None])[0].items():
         layer = model.get_submodule(f"base_model.model.layers.{name}")
         of_A, of_B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         of_A.data, of_B.data = A[0].clone(), B[0].clone()

@@ -199,7 +199,7 @@ ALL = replace(
     MEASURED,
     lanes=(
         *MEASURED.lanes, ov.Lane("mica", r=2, dropout=0.3), ov.Lane("olora", r=2, dim=9, replay=0.1),
-        ov.Lane("lora", r=2, opt="sgd"), ov.Lane("olora", r=2, opt="lora_fa"),
+        ov.Lane("lora", r=2, opt="sgd"), ov.Lane("olora", r=2, opt="lora_fa"), ov.Lane("olora", r=2, dora=True),
         ov.Lane("loftq", r=2, start_from="residual"), ov.Lane("pissa", r=2, rank_by="gradient"),
     ),
     steps=3, eval_every=1, curvature_every=0, keep="auto", base="nf4",

@@ -57,7 +57,7 @@ def lane_race(lane: Lane, **changes: Any) -> RaceConfig:
 DAILY = [
     "olora:lr=3e-3,alpha=2r,clip=0.5", "pissa:lr=1e-3,weight_decay=0.1", "eva:lr=1e-3",
     "lora:lr=3e-3,targets=q_proj+layers.[01].*,rslora=1,schedule=cosine,warmup=3",
-    "olora_unsubtracted:lr=1e-3,alpha=4",
+    "olora_unsubtracted:lr=1e-3,alpha=4", "olora:lr=3e-3,dora=1", "milora:lr=3e-3,dora=1",
 ]  # fmt: skip
 """Lanes that together have every kind of start and every setting."""
 SPECS = ["lora:lr=3e-3", "milora:lr=1e-3", "pissa:lr=1e-3,rslora=1", *DAILY]
@@ -214,8 +214,9 @@ def test_trl_s_script_trains_the_lane_s_adapter_and_saves_it_for_the_base_model_
             assert peft.LoraConfig(**settings).r == lane.r
             assert (settings["lora_alpha"], settings["lora_dropout"]) == (lane.lora_alpha, lane.dropout)
             assert settings["use_rslora"] is lane.rslora
+            assert settings["use_dora"] is lane.dora
         moves = not INITIALIZERS[lane.init].zero_product and not INITIALIZERS[lane.init].needs
-        assert (moves and not lane.is_dense) <= (
+        assert (moves and not lane.is_dense and not (lane.dora and "LoraConfig" in calls)) <= (
             "path_initial_model_for_weight_conversion" in calls["save_pretrained"]
         )
 
@@ -231,6 +232,10 @@ def test_every_file_says_what_it_holds_for_and_where_its_tool_lacks_the_start(ev
             assert (START_AT in files[name]) == (lacks and not computed)
         assert f"lacks the start {lane.init}" not in files["peft.py"]
         assert ("lacks the start" in files["unsloth.py"]) == (lane.init not in ("lora", "gaussian", "full"))
+        for name, key in {"axolotl.yaml": "peft_use_dora", "llamafactory.yaml": "use_dora"}.items():
+            has_it = yaml.safe_load(files[name]).get(key, False)
+            assert lane.dora == (has_it or "It trains A and B alone: an adapter" in files[name])
+        assert lane.dora == ("It trains A and B alone: " in files["unsloth.py"])
         native = yaml.safe_load(files["axolotl.yaml"]).get("peft_init_lora_weights", True)
         peft.LoraConfig(init_lora_weights=native, target_modules=["q_proj"])  # PEFT takes it
 

@@ -78,6 +78,7 @@ KEYS = {
     "dim": (None, 4), "replay": (0.0, 0.05), "replay_from": ("text", "base"), "keep_kl": (0.0, 0.1),
     "beta": (0.1, 0.5), "kl": (0.0, 0.1), "advantage": ("mean", "normalized"),
     "opt": ("adamw", "sgd"), "momentum": (None, 0.5), "damping": (0.01, 1.0), "rank_by": (None, "energy"),
+    "dora": (False, True),
 }  # fmt: skip
 
 

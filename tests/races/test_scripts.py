@@ -285,6 +285,17 @@ def test_the_script_with_peft_has_the_ranks_of_the_race(tmp_path, capsys):
     assert (abs(one_rank / losses - 1)[-1] > 3e-3).all()
 
 
+def test_the_script_with_peft_trains_dora(tmp_path, capsys):
+    """From starts that PEFT has, and from those that it gets, with a product in W or beside it."""
+    starts = {"lora": {}, "olora": {"lora_plus": 4.0}, "milora": {}, "olora_unsubtracted": {"weight_decay": 0.5}}
+    config = CONFIG.replace(lanes=tuple(Lane(init, lr=3e-3, dora=True, **keys) for init, keys in starts.items()))
+    losses = losses_of(config)
+    found = peft_losses(config, said_by(peft_script(config), tmp_path, capsys))
+    np.testing.assert_allclose(found, losses, rtol=1e-3)
+    without = losses_of(config.replace(lanes=tuple(lane.replace(dora=False) for lane in config.lanes)))
+    assert (np.abs(losses - without)[-1] > 1e-3 * losses[-1]).all()
+
+
 def test_the_script_with_peft_has_the_optimizers_of_the_race(tmp_path, capsys):
     """Muon and LoRA-FA round to bfloat16 in the libraries."""
     losses = losses_of(OF_OPTIMIZERS)

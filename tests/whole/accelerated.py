@@ -39,6 +39,8 @@ EVERYTHING = small(
         ov.Lane("full", lr=1e-4),
         ov.Lane("olora", r=2, lr=0.03, dim=50, weight_decay=0.1, clip=0.5),
         ov.Lane("olora", r=2, replay=0.1, replay_from="base", keep_kl=0.1),
+        ov.Lane("olora", r=2, dora=True, lora_plus=4.0, weight_decay=0.1),
+        ov.Lane("lora", r=2, dora=True, dropout=0.2),
         *(ov.Lane("olora", r=2, opt=opt) for opt in OPTIMIZERS if opt != "adamw"),
         ov.Lane("pissa", r=2, start_from="residual"),
         *(ov.Lane("olora", r=2, rank_by=by) for by in RANKED_BY),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import peft
 import torch
+from safetensors.torch import load_file, save_file
 
 import olora_viz as ov
 
@@ -52,9 +53,9 @@ def adapt(model, tokenizer, lane, start, initial):
     if start is None or lane.rank_by:
         race = ov.race(replace(CONFIG, lanes=(lane,), device="cpu"), model=model, tokenizer=tokenizer, task=TASK)
         lanes = race.lanes
-        factors = {n: (lanes.factors(n, 0), lanes.start_factors(n, 0)) for n in lanes.layers}
+        factors = {n: (lanes.factors(n, 0), lanes.start_factors(n, 0), lanes.magnitude(n, 0)) for n in lanes.layers}
         race.lanes.detach()
-    ranks = {name: len(of_start.A) for name, (of_start, _) in factors.items()}  # of layers that differ, see rank_by
+    ranks = {name: len(of_start.A) for name, (of_start, *_) in factors.items()}  # of layers that differ, see rank_by
     config = peft.LoraConfig(
         r=lane.r,
         lora_alpha=lane.lora_alpha,
@@ -64,6 +65,7 @@ def adapt(model, tokenizer, lane, start, initial):
         alpha_pattern={name: lane.scale * rank ** (0.5 if lane.rslora else 1) for name, rank in ranks.items()},
         target_modules=list(ranks or ov.target_layers(model, lane.targets or CONFIG.targets)),
         init_lora_weights=True if start is None else start,
+        use_dora=lane.dora,
         task_type="CAUSAL_LM",
     )
     adapted = peft.get_peft_model(model, config)
@@ -79,6 +81,9 @@ def adapt(model, tokenizer, lane, start, initial):
     adapted.save_pretrained(initial)
     for name, layer in adapters(adapted) if start is None else ():
         set_factors(layer, factors[name][0])
+        m = factors[name][2]
+        if m is not None:
+            layer.lora_magnitude_vector["default"].weight = torch.nn.Parameter(m.clone())
     return adapted
 
 
@@ -107,6 +112,10 @@ def save(model, lane, initial, folder):
     """Save an adapter that loads onto the base model as it was: PEFT adds what the start has subtracted from it."""
     moved = not ov.INITIALIZERS[lane.init].zero_product
     model.save_pretrained(folder, path_initial_model_for_weight_conversion=initial if moved else None)
+    if moved and lane.dora:  # PEFT adds what was subtracted to A and B, and leaves the magnitudes out
+        file = Path(folder) / "adapter_model.safetensors"
+        own = peft.get_peft_model_state_dict(model).items()
+        save_file({**load_file(file), **{name: m.contiguous() for name, m in own if "magnitude" in name}}, file)
 
 
 def switch_on_dropout(model):
@@ -146,7 +155,7 @@ def train(k, initial):
     model.eval()  # no dropout in the base, as in the race
     switch_on_dropout(model)
     trained = [p for p in model.parameters() if p.requires_grad]
-    of_B = {id(p) for name, p in model.named_parameters() if ".lora_B." in name}
+    of_B = {id(p) for name, p in model.named_parameters() if ".lora_A." not in name}  # and DoRA's magnitudes
     groups = [
         {"params": [p for p in trained if id(p) not in of_B], "ratio": 1.0},
         {"params": [p for p in trained if id(p) in of_B], "ratio": lane.lora_plus},
