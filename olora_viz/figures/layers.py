@@ -138,7 +138,7 @@ def ranks_figure(ranks: Mapping[str, Sequence[int]], styles: Sequence[LaneStyle]
     layers, of_lanes = list(ranks), list(zip(*ranks.values(), strict=True))
     first = {of: k for k, of in reversed(list(enumerate(of_lanes))) if not is_dense(styles[k].init)}
     rows = sorted(first.items(), key=lambda row: row[1])
-    most, places = max(max(of) for of, _ in rows), range(len(rows))
+    most, places = max((max(of) for of, _ in rows), default=1), range(len(rows))
     blocks = [block_and_module(layer)[0] for layer in layers]
     ticks = first_of_blocks(blocks, 10)
     data = []
@@ -160,10 +160,11 @@ def ranks_figure(ranks: Mapping[str, Sequence[int]], styles: Sequence[LaneStyle]
         "Ranks by layer", f"the tallest bar has rank {most}; lanes with the same ranks are one row",
         x=axis("block, from the input to the output", range=[-0.7, len(layers) - 0.3], tickvals=ticks,
                ticktext=[blocks[i] for i in ticks], showgrid=False),
-        y=rows_axis([len(rows) - 0.6, -0.6], [row + 0.35 for row in places], [""] * len(rows)),
+        y=rows_axis([max(1, len(rows)) - 0.6, -0.6], [row + 0.35 for row in places], [""] * len(rows)),
         height=20 + 64 * len(rows), revision=run or "ranks", closest=True, margin={"l": 20}, labels=names,
         how="A bar is a layer, its height the lane's rank there; no bar: no adapter. All of them together have the "
         "parameters of one rank for all layers.",
+        message="" if rows else "All layers have one rank.",
     )  # fmt: skip
     return {"data": data, "layout": drawn}
 

@@ -23,8 +23,8 @@ def eva(
     eigenvectors of their covariance; `B⁰ = 0`. A has orthonormal rows, and in each row the entry of largest magnitude
     is positive.
 
-    As in PEFT, the inputs are centred. The paper also redistributes the ranks between layers; here every layer keeps
-    the rank of its lane (PEFT's `rho=1`).
+    As in PEFT, the inputs are centred. The paper also redistributes the ranks between layers, which a lane does with
+    `rank_by="eva"` and otherwise not (PEFT's `rho=1`).
 
     References:
         Paischer et al. 2024, arXiv 2410.07170; PEFT's `init_lora_weights="eva"`.

@@ -6,9 +6,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = 383
 CEILING = {
-    "background": 1513, "checks": 760, "cli": 1314, "figures": 3359, "initializers": 896, "lanes": 3775, "learn": 2066,
-    "machine": 1663, "measures": 1947, "models": 1015, "notebook": 1327, "races": 4349, "studies": 8686, "tasks": 2170,
-    "views": 2637, "web": 6924,
+    "background": 1520, "checks": 760, "cli": 1314, "figures": 3392, "initializers": 896, "lanes": 3765, "learn": 2066,
+    "machine": 1663, "measures": 1944, "models": 1015, "notebook": 1331, "races": 4358, "studies": 8686, "tasks": 2170,
+    "views": 2641, "web": 6925,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
 
