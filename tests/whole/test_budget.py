@@ -4,10 +4,10 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = 382
+FILES = 383
 CEILING = {
-    "background": 1513, "checks": 760, "cli": 1314, "figures": 3359, "initializers": 896, "lanes": 3670, "learn": 2066,
-    "machine": 1663, "measures": 1944, "models": 1015, "notebook": 1327, "races": 4332, "studies": 8682, "tasks": 2170,
+    "background": 1513, "checks": 760, "cli": 1317, "figures": 3361, "initializers": 934, "lanes": 3772, "learn": 2066,
+    "machine": 1753, "measures": 1937, "models": 986, "notebook": 1327, "races": 4370, "studies": 8684, "tasks": 2170,
     "views": 2637, "web": 6924,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
