@@ -25,6 +25,7 @@ from .initializers.eva import eva as eva
 from .initializers.full import full as full
 from .initializers.gaussian import gaussian as gaussian
 from .initializers.init_ab import init_ab as init_ab
+from .initializers.loftq import loftq as loftq
 from .initializers.lora import lora as lora
 from .initializers.lora_da import lora_da as lora_da
 from .initializers.lora_ga import lora_ga as lora_ga

@@ -190,7 +190,7 @@ VALUES = {
     "replay_from": ("text", "base"), "keep_kl": (0.0, 0.1), "beta": (0.1, 0.5), "kl": (0.0, 0.1),
     "advantage": ("mean", "normalized"), "opt": ("adamw", "sgd", "muon"),
     "momentum": (None, 0.5), "damping": (0.01, 1.0), "rank_by": (None, "energy", "gradient", "eva"),
-    "dora": (False, True),
+    "dora": (False, True), "start_from": ("base", "full", "residual"), "iterations": (1, 5),
     "alpha": (4.0, 16.0, "3r", "sqrt(r)*5"),
     "weight_decay": (0.0, 0.1, 0.1000001), "clip": (None, 1.0, 1e-3), "rslora": (False, True), "fair": (False, True),
     "beta1": (0.0, 0.9), "beta2": (0.95, 0.999), "lora_plus": (1.0, 16.0), "dropout": (0.0, 0.05),
@@ -207,15 +207,16 @@ def test_every_key_that_differs_is_named_in_labels_and_display_names():
     for key, other in itertools.combinations(keys, 2):
         if {key, other} == {"r", "params"} or ("dim" in (key, other) and {key, other} & {*AGAINST_DIM}):
             continue
-        if "fair" in (key, other) and {key, other} & {"replay", "keep_kl"}:
+        if "fair" in (key, other) and {key, other} & {"replay", "keep_kl", "start_from"}:
             continue
-        if "dora" in (key, other) and {key, other} & {"opt", "damping"}:
+        if "dora" in (key, other) and {key, other} & {"opt", "damping", "start_from"}:
             continue
         apart = {*OF_OPTIMIZERS, "fair", "dim"}  # what not every optimizer goes with
         if {key, other} <= {"opt", *apart} and {key, other} & {"opt", *OF}:
             continue
         opt = next(({"opt": OF[one]} for one in (key, other) if one in OF), {})
-        lanes = [Lane("lora", **opt, **{key: a, other: b}) for a in VALUES[key] for b in VALUES[other]]
+        init = "loftq" if "iterations" in (key, other) else "lora"
+        lanes = [Lane(init, **opt, **{key: a, other: b}) for a in VALUES[key] for b in VALUES[other]]
         # The rate of a fair lane is found by the race, whatever it was.
         distinct = list(dict.fromkeys(replace(lane, lr=1e-3) if lane.fair else lane for lane in lanes))
         names = display_names(distinct)

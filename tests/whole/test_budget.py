@@ -4,11 +4,11 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = 383
+FILES = 385
 CEILING = {
-    "background": 1520, "checks": 760, "cli": 1314, "figures": 3392, "initializers": 896, "lanes": 3765, "learn": 2066,
-    "machine": 1663, "measures": 1944, "models": 1015, "notebook": 1331, "races": 4358, "studies": 8686, "tasks": 2170,
-    "views": 2641, "web": 6925,
+    "background": 1520, "checks": 760, "cli": 1317, "figures": 3394, "initializers": 934, "lanes": 3972, "learn": 2066,
+    "machine": 1753, "measures": 1940, "models": 986, "notebook": 1331, "races": 4407, "studies": 8695, "tasks": 2170,
+    "views": 2641, "web": 6928,
 }  # fmt: skip
 """The most lines of code of each folder of the package. Lower it with what goes."""
 
