@@ -18,6 +18,13 @@ from olora_viz.studies.verdicts import Verdict, Verdicts
 
 TITLES = {
     "optimizers": "optimizer",
+    "dora": "trained norms, DoRA",
+    "nf4": "a base in four bits",
+    "rank-by-layer": "ranks by layer",
+    "ranks": "rank",
+    "targets": "target modules",
+    "batches": "batch",
+    "dtypes": "precision",
     "objectives": "learned from",
     "rewards": "rewards",
     "en-large-batch": "a short run",

@@ -78,7 +78,7 @@ KEYS = {
     "dim": (None, 4), "replay": (0.0, 0.05), "replay_from": ("text", "base"), "keep_kl": (0.0, 0.1),
     "beta": (0.1, 0.5), "kl": (0.0, 0.1), "advantage": ("mean", "normalized"),
     "opt": ("adamw", "sgd"), "momentum": (None, 0.5), "damping": (0.01, 1.0), "rank_by": (None, "energy"),
-    "dora": (False, True),
+    "dora": (False, True), "start_from": ("base", "full"), "iterations": (1, 2),
 }  # fmt: skip
 
 
@@ -88,8 +88,10 @@ KEYS = {
 def test_a_table_of_steps_has_a_column_for_every_key_in_which_lanes_differ(key):
     values = {"r": (8, 4), "alpha": (None, "2r")}.get(key) or KEYS[key]
     opt = {"momentum": {"opt": "sgd"}, "damping": {"opt": "riemannian"}}.get(key, {})
-    lanes = tuple(Lane("olora", **opt, **{key: value}) for value in values)
-    frame = ov.steps_frame(made(), small(lanes, steps=3, keep="auto"))
+    init = "loftq" if key == "iterations" else "olora"
+    lanes = tuple(Lane(init, **opt, **{key: value}) for value in values)
+    base = "nf4" if key == "start_from" else "float"
+    frame = ov.steps_frame(made(), small(lanes, steps=3, keep="auto", base=base))
     others = [name for name in frame if name not in STEP_COLUMNS]
     assert others == ["init", "r", "alpha", *({"lr": ["peak_lr"], "r": [], "alpha": []}.get(key, [key]))]
     of_lanes = frame.groupby("lane", observed=True)[others].nunique(dropna=False)
