@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,10 @@ WIDTH, RANK = 384, 8
 FILE = Path(__file__).with_name("starts.json")
 """What came of trying the built-in starts, by name."""
 
-TRIED = ("costs", "keeps the function", "on 4 bits", "on experts", "on Conv1D", "rank as plain LoRA")
+TRIED = (
+    "costs", "keeps the function", "on 4 bits", "on experts", "on Conv1D", "with DoRA", "ranks by layer",
+    "rank as plain LoRA",
+)  # fmt: skip
 COLUMNS = ("start", "needs", *TRIED, "random", "B⁰A⁰", "trains", "nested", "source")
 
 
@@ -57,8 +61,9 @@ def tried(start: Initializer) -> list[str]:
     on_experts = "no"
     if works(start, EXPERTS):
         on_experts = "yes" if works(start, EXPERTS, (0, 4)) else "if tokens reach each"
-    said = ["yes" if it_does else "no" for it_does in (trial.keeps_function, works(start, CONV1D))]
-    return [cost_of(start), said[0], on_nf4(start), on_experts, said[1], trial.rank]
+    at_work = works(start, CONV1D), works(start, LINEAR, dora=True), works(start, LINEAR + CONV1D, rank_by="energy")
+    keeps, *others = ("yes" if it_does else "no" for it_does in (trial.keeps_function, *at_work))
+    return [cost_of(start), keeps, on_nf4(start), on_experts, *others, trial.rank]
 
 
 @dataclass(frozen=True)
@@ -124,13 +129,14 @@ class Experts(nn.Module):
 LINEAR, CONV1D, EXPERTS = ("linear",), ("conv",), ("experts.up_proj", "experts.down_proj")
 
 
-def on_model(start: Initializer, targets: Sequence[str], tokens: Sequence[int] = range(8)) -> StartTrial:
+def on_model(start: Initializer, targets: Sequence[str], tokens: Sequence[int] = range(8), **keys: Any) -> StartTrial:
     """Start a lane, move it as training would, export it, and read it back on the model without lanes.
 
     Args:
         start: of the catalogue.
         targets: the layers of `Mixture` that get it.
         tokens: those that a start from data reads.
+        keys: of the lane, beside its start, rank and alpha.
 
     Raises:
         ValueError: the lane cannot start there.
@@ -139,7 +145,7 @@ def on_model(start: Initializer, targets: Sequence[str], tokens: Sequence[int] =
         torch.manual_seed(0)
         model = Mixture().eval()
     ids, r = torch.arange(8)[None], 4
-    plan = plan_adapters(model, [Lane(start.name, r=r, alpha=2 * r)], targets)
+    plan = plan_adapters(model, [Lane(start.name, r=r, alpha=2 * r, **keys)], targets)
     with torch.no_grad():
         base = model(ids).logits
     batch = collate([Encoded(tuple(tokens), 1)], 0)
@@ -159,10 +165,10 @@ def on_model(start: Initializer, targets: Sequence[str], tokens: Sequence[int] =
     return StartTrial(float((at_start - base).abs().max()), words, off)
 
 
-def works(start: Initializer, targets: Sequence[str], tokens: Sequence[int] = range(8)) -> bool:
+def works(start: Initializer, targets: Sequence[str], tokens: Sequence[int] = range(8), **keys: Any) -> bool:
     """Whether a start keeps the function there as its entry says, and is exported and read back."""
     try:
-        trial = on_model(start, targets, tokens)
+        trial = on_model(start, targets, tokens, **keys)
     except ValueError:
         return False
     return trial.rank != "no" and trial.keeps_function == start.keeps_function
