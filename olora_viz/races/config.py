@@ -524,6 +524,7 @@ class Settings:
     metric: str = AUTO
     objective: str = RaceConfig.objective
     samples: int = RaceConfig.samples
+    base: str = RaceConfig.base
 
     @classmethod
     def of(cls, config: RaceConfig) -> Settings:
@@ -539,8 +540,6 @@ class Settings:
             raise ValueError(f"a page has no limit on what lanes forget, as this race, {config.forget:g} nats")
         if config.epochs is not None:
             raise ValueError(f"a page has no epochs, as this race, {config.epochs:g}")
-        if config.base != FLOAT:
-            raise ValueError(f"a page has no base in four bits, as this race, {config.base}")
         if not isinstance(config.schedule, str):
             raise ValueError("a schedule that is a Python function cannot be shown on the page")
         decays = {(lane.weight_decay, lane.clip) for lane in config.lanes}
@@ -552,7 +551,7 @@ class Settings:
             None if every == automatic_interval(config.steps) else every,
             cls.batches if automatic else config.batches, config.eval_size,
             config.keep_best, config.patience or None, config.truncate, config.chat, config.rows, config.keep,
-            plain_metric(config.metric), config.objective, config.samples,
+            plain_metric(config.metric), config.objective, config.samples, config.base,
         )  # fmt: skip
 
     def values(self) -> dict[str, str]:

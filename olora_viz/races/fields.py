@@ -114,6 +114,11 @@ FIELDS = (
         called="answers per prompt",
     ),
     RaceField(
+        "base", "Base weights",
+        "How the frozen weights are kept: as numbers, or in four bits with double quantization, all but the head",
+        str, "base", {FLOAT: "as numbers", NF4: "in four bits (NF4)"}, written="float or nf4; default: float",
+    ),
+    RaceField(
         "chat", "Prompts",
         "How a prompt and its answer are written: as plain text, or as messages in the model's chat template, with "
         "its end-of-turn token",
@@ -157,10 +162,6 @@ OTHER_FIELDS = (
     RaceField(
         "dtype", "Precision", "Precision of the frozen base", str,
         choices={name: name for name in ("auto", "float32", "bfloat16", "float64")},
-    ),
-    RaceField(
-        "base", "Base", "How the frozen weights are kept: as numbers, or in four bits with double quantization", str,
-        choices={name: name for name in BASES},
     ),
 )  # fmt: skip
 """The settings that are no inputs there, but options."""

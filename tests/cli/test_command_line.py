@@ -258,6 +258,7 @@ def test_figures_that_are_not_there_are_a_dash_in_the_table(capsys):
     print_summary(
         {
             "base": {"loss": None, "accuracy": None},
+            "frozen": {"base": "float"},
             "lanes": {"lora": {**lane, "first_grad_norm": None}},
             **{"status": "diverged", "steps": 1, "epochs": 0.02, "seconds": 0.1, "device": "cpu", "dtype": "float32"},
         }
