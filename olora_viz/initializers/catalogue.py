@@ -41,7 +41,7 @@ INITIALIZERS: Catalogue[Initializer] = Catalogue(
 Examples:
     >>> import olora_viz as ov
     >>> len(ov.INITIALIZERS), list(ov.INITIALIZERS)[:3]
-    (25, ['lora', 'gaussian', 'init_ab'])
+    (26, ['lora', 'gaussian', 'init_ab'])
     >>> [name for name, start in ov.INITIALIZERS.items() if start.needs == "gradient"]
     ['lora_ga', 'lora_one']
 """

@@ -29,7 +29,7 @@ from olora_viz.lanes.optimizers import OPTIMIZERS
 from olora_viz.lanes.past import Past
 from olora_viz.lanes.ranks import RANKED_BY, RankedLayer, ranks_within, scores_of
 from olora_viz.machine.devices import kind_of
-from olora_viz.machine.four_bit import nf4
+from olora_viz.machine.four_bit import FourBitLayer, nf4
 from olora_viz.machine.memory import of_several_lanes
 from olora_viz.machine.process import Progress
 from olora_viz.machine.wording import listed
@@ -289,7 +289,8 @@ class AdapterPlan:
     @property
     def device(self) -> torch.device:
         """The device of the weights and of theta."""
-        return next(self.model.parameters()).device
+        layer = next(iter(self.layers.values()))
+        return (layer.packed if isinstance(layer, FourBitLayer) else weight_of(layer)).device
 
     def with_lanes(self, lanes: Sequence[Lane]) -> AdapterPlan:
         """Return the layers of some other lanes, whose targets are among those of these lanes.

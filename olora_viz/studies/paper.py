@@ -41,6 +41,7 @@ TITLES = {
     "decompositions",
     "1810.04805": "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
     "2106.09685": "LoRA: Low-Rank Adaptation of Large Language Models",
+    "2310.08659": "LoftQ: LoRA-Fine-Tuning-Aware Quantization for Large Language Models",
     "2404.02948": "PiSSA: Principal Singular Values and Singular Vectors Adaptation of Large Language Models",
     "2406.01775": "OLoRA: Orthonormal Low-Rank Adaptation of Large Language Models",
     "2406.05223": "CorDA: Context-Oriented Decomposition Adaptation of Large Language Models for Task-Aware "

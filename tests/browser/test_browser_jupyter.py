@@ -117,12 +117,13 @@ class Notebook:
         return self.page.locator(".jp-NotebookPanel-notebook .jp-CodeCell").nth(i)
 
     def run_cell(self, i: int) -> None:
-        """Run one cell and wait until it has ended."""
+        """Run one cell, wait until it has ended, and look at it: JupyterLab draws no output that is not in view."""
         self.begin_cell(i)
         expect(self.cell(i).locator(".jp-InputPrompt")).to_contain_text(re.compile(r"\d"))
+        self.cell(i).evaluate("cell => cell.scrollIntoView({block: 'start'})")
 
     def begin_cell(self, i: int) -> None:
-        """Run one cell, chosen in the same turn of the page: one that a click chose can lose its place to another."""
+        """Run one cell, without waiting."""
         self.page.evaluate(
             """i => {
                 window.jupyterapp.shell.currentWidget.content.activeCellIndex = i;

@@ -166,7 +166,7 @@ def test_a_card_has_news_when_what_it_needs_has_changed_and_at_first() -> None:
     assert not moved & {"spectra", "gradients", "runs"}
     row = board.row(whole, lambda card: card.news(whole, board.facts(back)))
     assert len(row) == len(board.outputs)
-    hidden = 2  # the chart and the table of what is forgotten, which this race has not measured
+    hidden = 3  # what is forgotten, its chart and its table, and ranks by layer, which this race has not
     assert row.count(gr.skip()) == len(row) - len(board_of(with_news).outputs) + hidden
 
 
