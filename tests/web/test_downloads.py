@@ -11,6 +11,7 @@ from support.queued import asked, wait
 from support.served import Visitor, launched
 
 from olora_viz.background.race import BackgroundRace
+from olora_viz.lanes.lane import Lane
 from olora_viz.races.run import load_run
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
@@ -76,6 +77,14 @@ def test_an_adapter_comes_by_an_address_that_tells_neither_its_race_nor_its_plac
         assert answer.content == adapter_zip(job, 0).read_bytes()
         assert f'filename="{found["name"]}"' in answer.headers["content-disposition"]
         assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_lane_with_a_base_of_its_own_says_why_it_has_no_adapter(jobs: Jobs) -> None:
+    lanes = Lane("lora", r=2), Lane("pissa", r=2, start_from="residual")
+    job = wait(jobs.start(replace(asked(steps=1), lanes=lanes, base="nf4")))
+    assert adapter_zip(job, 0).is_file()
+    with pytest.raises(ValueError, match="has a base of its own, by start_from, which no adapter holds"):
+        adapter_zip(job, 1)
 
 
 def test_it_comes_below_the_path_of_a_proxy(visitor: Visitor, job: BackgroundRace) -> None:

@@ -220,6 +220,11 @@ def adapter_zip(job: BackgroundRace, k: int) -> Path:
     if not 0 <= k < len(labels):
         raise ValueError(f"lane {k} must be from 0 to {len(labels) - 1}")
     source = job.run_folder / "adapters" / labels[k]
+    if job.config.lanes[k].has_own_base:
+        raise ValueError(
+            f"lane {labels[k]!r} has a base of its own, by start_from, which no adapter holds: `export --form merged` "
+            "writes it with its base, from the run's folder"
+        )
     if not job.complete or not source.is_dir():
         raise ValueError(f"lane {labels[k]!r} has no adapter yet: the race has not ended")
     name = f"{job.config.model}-{job.config.task}-{labels[k]}".replace("=", "")
