@@ -67,6 +67,7 @@ class LaneStyle:
     symbol: str
     """Plotly's name of the mark, open unless the line is solid."""
     begins_as_base: bool = True
+    """Whether its curves begin with the base model's results, see `Lane.keeps_function`."""
 
 
 def font_family() -> str:

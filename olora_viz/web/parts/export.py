@@ -222,8 +222,8 @@ def adapter_zip(job: BackgroundRace, k: int) -> Path:
     source = job.run_folder / "adapters" / labels[k]
     if job.config.lanes[k].has_own_base:
         raise ValueError(
-            f"lane {labels[k]!r} has a base of its own, by start_from, which no adapter holds: `export --form merged` "
-            "writes it with its base, from the run's folder"
+            f"lane {labels[k]!r} has a base of its own, by start_from, which no adapter holds: race it on the command "
+            "line, and `export --form merged` writes it with its base"
         )
     if not job.complete or not source.is_dir():
         raise ValueError(f"lane {labels[k]!r} has no adapter yet: the race has not ended")
