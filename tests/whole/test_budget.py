@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = 385
 CEILING = {
-    "background": 1520, "checks": 764, "cli": 1317, "figures": 3394, "initializers": 934, "lanes": 3973, "learn": 2066,
+    "background": 1520, "checks": 764, "cli": 1317, "figures": 3395, "initializers": 934, "lanes": 3973, "learn": 2066,
     "machine": 1753, "measures": 1940, "models": 986, "notebook": 1331, "races": 4407, "studies": 8696, "tasks": 2170,
     "views": 2641, "web": 6933,
 }  # fmt: skip
