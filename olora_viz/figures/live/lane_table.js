@@ -184,7 +184,11 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
 
   /** @param {number} i @param {string} key @param {string} value */
   function edit(i, key, value) {
-    lanes[i] = { ...lanes[i], [key]: value, ...(["seed", "rest"].includes(key) ? {} : unnamed(lanes[i])) };
+    lanes[i] = {
+      ...lanes[i],
+      [key]: value,
+      ...(["seed", "rest"].includes(key) ? {} : unnamed(lanes[i])),
+    };
     const small = body.rows[i].querySelector(".rest");
     if (small) small.textContent = name(lanes[i]);
     if (key === "r") field(i, ".alpha").placeholder = value;

@@ -10,7 +10,10 @@ const rows = [...found];
 words.addEventListener("input", () => {
   const wanted = words.value.toLowerCase().split(/\s+/);
   for (const row of rows) {
-    const text = [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase();
+    const text = [...row.cells]
+      .map((cell) => cell.textContent)
+      .join(" ")
+      .toLowerCase();
     row.hidden = !wanted.every((word) => text.includes(word));
   }
   count.value = `${rows.filter((row) => !row.hidden).length} of ${rows.length}`;
