@@ -67,7 +67,7 @@ def test_a_race_on_four_bits_is_bitwise_that_on_the_rounded_model():
     config = small(lanes, eval_every=2, gradients_every=1, curvature_every=2, keep="auto")
     on_model = list(race(config, model=rounded(model), tokenizer=tokenizer))
     assert steps_of(replace(config, base="nf4")) == on_model
-    assert steps_of(config) != on_model
+    assert not np.array_equal(next(race(small(lanes))).loss, on_model[0].loss)
 
 
 @pytest.mark.parametrize("start_from", ["base", "full"])

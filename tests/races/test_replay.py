@@ -33,6 +33,13 @@ KINDS = (
 REPLAYING = partial(small, keep="auto", batches="by-seed", steps=3)
 
 
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many samples the base draws here: each takes as long as a step."""
+    monkeypatch.setattr("olora_viz.races.replay.MOST_REPLAYED", count := 6)
+    return count
+
+
 def replay_of(running: Race) -> Replay:
     """Return what a race replays."""
     replay = running._trainer._replay
@@ -168,18 +175,18 @@ def test_the_text_of_a_long_file_and_other_examples_of_a_task_are_replayed(tmp_p
         assert not {e.ids for e in text.to_replay} & {e.ids for e in text.encoded}
 
 
-def test_the_samples_of_the_base_are_drawn_by_the_seed_of_the_race_with_the_model_s_probabilities() -> None:
+def test_the_samples_of_the_base_are_drawn_by_the_seed_of_the_race_with_the_model_s_probabilities(drawn: int) -> None:
     lane = Lane("lora", r=2, replay=0.1, replay_from="base")
     first, same, other = (race(REPLAYING((lane,), seed=seed)) for seed in (0, 0, 1))
     of_first, of_same, of_other = (replay_of(each).passages["base"] for each in (first, same, other))
     assert of_first == of_same != of_other
-    assert len({e.ids for e in of_first}) == len(of_first) == MOST_REPLAYED
+    assert len({e.ids for e in of_first}) == len(of_first) == drawn
     for sample, passage in zip(of_first, text_of(first).to_replay, strict=False):
         assert (sample.ids[0], len(sample.ids)) == (passage.ids[0], len(passage.ids))
     model, _ = load_model("glassllm")
     with torch.no_grad():
         logs = model(input_ids=torch.tensor([[5, 9]])).logits[0, -1].double().log_softmax(-1)
-    tokens = [drawn for (drawn,) in race(REPLAYING()).data.drawn([(5, 9)] * 2000, 1, range(2000))]
+    tokens = [token for (token,) in race(REPLAYING()).data.drawn([(5, 9)] * 2000, 1, range(2000))]
     entropy, variance = -(logs.exp() * logs).sum(), (logs.exp() * logs**2).sum() - (logs.exp() * logs).sum() ** 2
     assert abs(-logs[tokens].mean() - entropy) < 4 * math.sqrt(variance / 2000)
 
