@@ -1,7 +1,7 @@
 """Set the repository of the notebooks: ``python -m notebooks.address OWNER/NAME``.
 
 Their link then opens them in Colab directly, and their first cell installs the package from the repository. Without
-one (``--none``) the link opens Colab's upload dialog.
+one (``--none``) the link opens Colab's upload dialog, and the first cell installs the newest release.
 """
 
 from __future__ import annotations
@@ -26,10 +26,7 @@ def link(path: Path, repository: str) -> str:
     """Return the line that opens a notebook in Colab; `repository` may be empty."""
     if repository:
         return f"[Open in Colab]({COLAB}/github/{repository}/blob/main/notebooks/{path.name})"
-    return (
-        f"[Open in Colab]({COLAB}/#upload=true): upload this file there. Its first cell asks for a "
-        "wheel of the package."
-    )
+    return f"[Open in Colab]({COLAB}/#upload=true): upload this file there. Its first cell installs the package."
 
 
 def write(path: Path, repository: str) -> None:
